@@ -1,0 +1,126 @@
+// Package event is the noun event: something that happened in the product, as a producer
+// publishes it and as the log keeps it.
+package event
+
+import (
+	"encoding/json"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/doorstep-dev/doorstep/pkg/invalid"
+)
+
+// Limits of an event.
+const (
+	MaxIDLength            = 64  // characters
+	MaxTypeLength          = 128 // characters
+	MaxReferenceBytes      = 256
+	MaxAttributes          = 32
+	MaxAttributeKeyBytes   = 64
+	MaxAttributeValueBytes = 256
+	MaxDataBytes           = 256 << 10
+	MaxTenantLength        = 64 // characters
+	MaxOccurredAhead       = 24 * time.Hour
+	DefaultTenant          = "default"
+	idRule                 = "may hold letters, digits, '-', '_' and ':' only"
+)
+
+// Event is something that happened.
+type Event struct {
+	ID                string
+	Tenant            string
+	Type              string // dotted, e.g. "card.updated"
+	OccurredAt        time.Time
+	ExternalReference string // may be empty
+	Attributes        map[string]string
+	Data              []byte // JSON, byte for byte as the producer gave it
+}
+
+// Record is an event as the log keeps it.
+type Record struct {
+	Event
+	ReceivedAt   time.Time
+	IDAssigned   bool   // ingest made the id, so it cannot come twice
+	APIKeyID     string // the key that published it
+	TraceContext string // W3C traceparent; may be empty
+}
+
+// Key is the record's key in the topic `events`: events of one external reference keep their order.
+func (e Event) Key() string {
+	if e.ExternalReference != "" {
+		return e.Tenant + "/" + e.ExternalReference
+	}
+	return e.Tenant + "/" + e.ID
+}
+
+var (
+	idPattern     = regexp.MustCompile(`^[A-Za-z0-9_:-]+$`)
+	tenantPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+	typePattern   = regexp.MustCompile(`^[a-z0-9_]+(\.[a-z0-9_]+)*$`)
+)
+
+// ValidType reports whether t can be an event type: dotted names of a-z, 0-9 and '_'.
+func ValidType(t string) bool { return len(t) <= MaxTypeLength && typePattern.MatchString(t) }
+
+// ValidTenant reports whether id can name a tenant.
+func ValidTenant(id string) bool { return len(id) <= MaxTenantLength && tenantPattern.MatchString(id) }
+
+// Check says everything that is wrong with e, fields named as in the API with the given prefix
+// (e.g. "event."). An empty ID or Tenant is not a fault here: ingest assigns them. now bounds
+// occurred_at.
+func (e Event) Check(prefix string, now time.Time) invalid.Fields {
+	var f invalid.Fields
+	if n := utf8.RuneCountInString(e.ID); n > MaxIDLength {
+		f.Add(prefix+"id", "has %d characters, the limit is %d", n, MaxIDLength)
+	} else if e.ID != "" && !idPattern.MatchString(e.ID) {
+		f.Add(prefix+"id", idRule)
+	}
+	if e.Tenant != "" && !ValidTenant(e.Tenant) {
+		f.Add(prefix+"tenant", "may hold a-z, 0-9, '-' and '_', at most %d characters", MaxTenantLength)
+	}
+	switch {
+	case e.Type == "":
+		f.Add(prefix+"type", "is required, e.g. card.updated")
+	case !ValidType(e.Type):
+		f.Add(prefix+"type", "must be dotted names of a-z, 0-9 and '_', at most %d characters, e.g. card.updated", MaxTypeLength)
+	}
+	if !e.OccurredAt.IsZero() && e.OccurredAt.After(now.Add(MaxOccurredAhead)) {
+		f.Add(prefix+"occurred_at", "is more than %s ahead", MaxOccurredAhead)
+	}
+	if n := len(e.ExternalReference); n > MaxReferenceBytes {
+		f.Add(prefix+"external_reference", "has %d bytes, the limit is %d", n, MaxReferenceBytes)
+	} else if !utf8.ValidString(e.ExternalReference) {
+		f.Add(prefix+"external_reference", "is not UTF-8")
+	}
+	e.checkAttributes(prefix, &f)
+	switch n := len(e.Data); {
+	case n > MaxDataBytes:
+		f.Add(prefix+"data", "has %d bytes, the limit is %d", n, MaxDataBytes)
+	case n > 0 && !json.Valid(e.Data):
+		f.Add(prefix+"data", "is not valid JSON")
+	}
+	return f
+}
+
+func (e Event) checkAttributes(prefix string, f *invalid.Fields) {
+	if n := len(e.Attributes); n > MaxAttributes {
+		f.Add(prefix+"attributes", "has %d entries, the limit is %d", n, MaxAttributes)
+		return
+	}
+	for _, k := range slices.Sorted(maps.Keys(e.Attributes)) {
+		v := e.Attributes[k]
+		switch {
+		case k == "":
+			f.Add(prefix+"attributes", "has an empty key")
+		case len(k) > MaxAttributeKeyBytes:
+			f.Add(prefix+"attributes", "has a key of %d bytes, the limit is %d", len(k), MaxAttributeKeyBytes)
+		case len(v) > MaxAttributeValueBytes:
+			f.Add(prefix+"attributes["+k+"]", "has %d bytes, the limit is %d", len(v), MaxAttributeValueBytes)
+		case !utf8.ValidString(k) || !utf8.ValidString(v):
+			f.Add(prefix+"attributes", "holds text that is not UTF-8")
+		}
+	}
+}

@@ -1,0 +1,103 @@
+package failure
+
+import (
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+)
+
+// State is what is known of a webhook's failures. Of two, the one with the higher (Generation,
+// Version) holds.
+type State struct {
+	WebhookID           string
+	Tenant              string
+	Generation          uint64 // the webhook's generation that it belongs to
+	Version             uint64 // grows by one with every change
+	FailStreak          int    // consecutive failed attempts
+	FailStreakStartedAt time.Time
+	LastFailedAt        time.Time // of the current streak
+	LastFailureAt       time.Time // of all time
+	FailureCount        uint64    // of all time
+	LastSuccessAt       time.Time // as of the last change of the state
+	Disabled            bool
+	DisabledAt          time.Time
+	DisableReason       DisableReason
+	DisabledUntil       time.Time // as the receiver asked; zero: not
+	WarnedAt            time.Time // when this streak's warning was raised
+	LastStatusCode      int
+	LastError           string
+	PendingNotices      []Notice // not known to be written yet
+
+	// Unknown holds fields that a newer version wrote: carried on, never read.
+	Unknown []byte
+}
+
+// CanSend reports whether the state allows sending at now. Active and Paused are the webhook's own.
+func (s State) CanSend(now time.Time) bool { return !s.Disabled && !now.Before(s.DisabledUntil) }
+
+// Newer reports whether s holds over other.
+func (s State) Newer(other State) bool {
+	if s.Generation != other.Generation {
+		return s.Generation > other.Generation
+	}
+	return s.Version > other.Version
+}
+
+// DisableReason is why a webhook was disabled.
+type DisableReason string
+
+// The reasons.
+const (
+	DisabledByStreak DisableReason = "fail_streak"
+	DisabledByGone   DisableReason = "gone" // the receiver answered 410
+)
+
+// NoticeKind is what administrators are told.
+type NoticeKind string
+
+// The kinds.
+const (
+	NoticeWarning  NoticeKind = "warning"
+	NoticeDisabled NoticeKind = "disabled"
+	NoticeGone     NoticeKind = "gone"
+	NoticeMailed   NoticeKind = "mailed" // written by the notifier: one administrator was mailed
+	NoticeExpiry   NoticeKind = "expiry"
+)
+
+// Notice is something that a tenant's administrators are to be told.
+type Notice struct {
+	ID                  string // UUIDv5 of webhook, generation, streak start and kind
+	Kind                NoticeKind
+	Tenant              string
+	WebhookID           string
+	Generation          uint64
+	FailStreak          int
+	FailStreakStartedAt time.Time
+	RaisedAt            time.Time
+	LastStatusCode      int
+	LastError           string
+
+	// Of a NoticeMailed only.
+	NoticeID string
+	MailTo   string
+	MailedAt time.Time
+}
+
+// Outcome is one attempt as the failure policy sees it.
+type Outcome struct {
+	At         time.Time // end of the attempt
+	Generation uint64    // the webhook's, when it was made
+	OK         bool
+	Gone       bool          // 410
+	RetryAfter time.Duration // asked for by a 429 or 503; 0: not
+	StatusCode int
+	Error      string // in words, for the notice
+}
+
+// OutcomeOf is what the failure policy sees of an attempt.
+func OutcomeOf(a delivery.Attempt) Outcome {
+	return Outcome{
+		At: a.FinishedAt, Generation: a.WebhookGeneration, OK: a.Outcome.OK(), Gone: a.Outcome.StatusCode == 410,
+		RetryAfter: a.Outcome.RetryAfter, StatusCode: a.Outcome.StatusCode, Error: a.Outcome.Error,
+	}
+}

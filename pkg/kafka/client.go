@@ -1,0 +1,106 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/retry"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+// Config says where the log is and how its topics are named.
+type Config struct {
+	Brokers     []string `name:"kafka-brokers" env:"DOORSTEP_KAFKA_BROKERS" help:"Kafka brokers, host:port, comma separated. Empty with 'up': an embedded log."`
+	TopicPrefix string   `name:"topic-prefix" env:"DOORSTEP_TOPIC_PREFIX" default:"doorstep." help:"What the names of all topics and groups begin with."`
+	RetryTiers  string   `name:"retry-tiers" env:"DOORSTEP_RETRY_TIERS" default:"1m,5m,60m" help:"Delays after the first, second, ... failed attempt; one topic for each."`
+	// Embedded says that the log is the embedded one, whose transactions are not atomic under kill -9.
+	Embedded bool `kong:"-"`
+}
+
+// Schedule is the retry schedule of the settings.
+func (c Config) Schedule() (retry.Schedule, error) {
+	s, err := retry.Parse(c.RetryTiers)
+	if err != nil {
+		return nil, fmt.Errorf("retry-tiers: %w", err)
+	}
+	return s, nil
+}
+
+// Topics are the names of the settings.
+func (c Config) Topics() (wire.Topics, error) {
+	s, err := c.Schedule()
+	if err != nil {
+		return wire.Topics{}, err
+	}
+	return wire.NewTopics(c.TopicPrefix, s)
+}
+
+// Validate says what is wrong with the settings.
+func (c Config) Validate() error {
+	if len(c.Brokers) == 0 {
+		return errors.New("kafka-brokers: at least one host:port is required")
+	}
+	_, err := c.Topics()
+	return err
+}
+
+// NewClient makes a client with what all of ours share: idempotent produces acknowledged by all
+// in-sync replicas, quick reconnects, no topics made by accident. opts override.
+func (c Config) NewClient(id string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
+	base := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID("doorstep-" + id),
+		kgo.WithLogger(clientLog{log}),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerLinger(0),
+		kgo.MaxBufferedRecords(1 << 16),
+		// Above the largest delivery (256 KiB of data, wrapped) with room for a batch of them.
+		kgo.ProducerBatchMaxBytes(maxBatchBytes),
+		kgo.RetryBackoffFn(func(fails int) time.Duration { return min(time.Duration(fails)*50*time.Millisecond, time.Second) }),
+		kgo.MetadataMinAge(250 * time.Millisecond),
+		// A fetch answers as soon as there is one byte, else after this long.
+		kgo.FetchMaxWait(500 * time.Millisecond),
+	}
+	client, err := kgo.NewClient(append(base, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client %s: %w", id, err)
+	}
+	return client, nil
+}
+
+// maxBatchBytes bounds one produce batch; topics are made with a max.message.bytes above it.
+const maxBatchBytes = 1 << 20
+
+// Ping errs if no broker answers within the context.
+func Ping(ctx context.Context, client *kgo.Client) error {
+	if err := client.Ping(ctx); err != nil {
+		return fmt.Errorf("kafka: %w", err)
+	}
+	return nil
+}
+
+// clientLog passes franz-go's warnings and errors to our log; its chatter only at debug.
+type clientLog struct{ log *slog.Logger }
+
+func (l clientLog) Level() kgo.LogLevel {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		return kgo.LogLevelInfo
+	}
+	return kgo.LogLevelWarn
+}
+
+func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	at := slog.LevelDebug
+	switch level {
+	case kgo.LogLevelError:
+		at = slog.LevelError
+	case kgo.LogLevelWarn:
+		at = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), at, "kafka: "+msg, keyvals...)
+}

@@ -1,0 +1,90 @@
+// Package tenant is the noun tenant, one customer of the product, with what it owns beside
+// webhooks: its policy, its API keys, its administrators and its catalogue of event types.
+package tenant
+
+import (
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// Tenant is one customer.
+type Tenant struct {
+	ID        string
+	Name      string
+	Open      bool // event types outside the catalogue are accepted
+	Policy    Policy
+	Payload   webhook.Payload // defaults of its webhooks
+	Features  map[string]bool
+	Profile   string // the profile last applied; may be empty
+	Version   uint64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// Policy holds a tenant's own values; nil means the installation's.
+type Policy struct {
+	WarnAfter           *int // consecutive failed attempts
+	DisableAfter        *int // consecutive failed attempts
+	MaxWebhooksPerEvent *int
+	RetryCount          *int
+	Timeout             *time.Duration
+	Reactivation        string // "console", "any", or empty
+}
+
+// Scope is what an API key may do.
+type Scope string
+
+// The scopes. A scope without ":read" covers reading.
+const (
+	ScopeEvents         Scope = "events"
+	ScopeWebhooks       Scope = "webhooks"
+	ScopeWebhooksRead   Scope = "webhooks:read"
+	ScopeDeliveries     Scope = "deliveries"
+	ScopeDeliveriesRead Scope = "deliveries:read"
+	ScopeAdmin          Scope = "admin"
+)
+
+// Scopes lists all scopes.
+func Scopes() []Scope {
+	return []Scope{ScopeEvents, ScopeWebhooks, ScopeWebhooksRead, ScopeDeliveries, ScopeDeliveriesRead, ScopeAdmin}
+}
+
+// APIKey lets a caller in. Only its holder knows the key itself.
+type APIKey struct {
+	ID                string
+	Tenant            string // empty: a platform key
+	Name              string
+	Prefix            string // the key's first characters, to tell keys apart
+	Hash              [32]byte
+	Scopes            []Scope
+	DeveloperClientID string
+	Version           uint64
+	CreatedAt         time.Time
+	ExpiresAt         time.Time // zero: never
+}
+
+// Administrator gets a tenant's notices by mail.
+type Administrator struct {
+	ID       string
+	Tenant   string
+	Email    string
+	Name     string
+	Language string
+	Notices  []string // empty: all
+	Version  uint64
+}
+
+// EventType is an entry of a tenant's catalogue.
+type EventType struct {
+	Tenant      string
+	Type        string
+	Group       string
+	Description string
+	Kind        string // "normal", "nested" or "nested_pivot"
+	Schema      []byte // JSON Schema 2020-12; may be empty
+	Example     []byte // may be empty
+	Deprecated  bool
+	Attributes  []string // what filters may name; empty: any
+	Version     uint64
+}
