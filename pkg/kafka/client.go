@@ -52,7 +52,16 @@ func (c Config) Validate() error {
 // NewClient makes a client with what all of ours share: idempotent produces acknowledged by all
 // in-sync replicas, quick reconnects, no topics made by accident. opts override.
 func (c Config) NewClient(id string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
-	base := []kgo.Opt{
+	client, err := kgo.NewClient(append(c.options(id, log), opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client %s: %w", id, err)
+	}
+	return client, nil
+}
+
+// options are what all of our clients share.
+func (c Config) options(id string, log *slog.Logger) []kgo.Opt {
+	return []kgo.Opt{
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID("doorstep-" + id),
 		kgo.WithLogger(clientLog{log}),
@@ -66,11 +75,6 @@ func (c Config) NewClient(id string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Cl
 		// A fetch answers as soon as there is one byte, else after this long.
 		kgo.FetchMaxWait(500 * time.Millisecond),
 	}
-	client, err := kgo.NewClient(append(base, opts...)...)
-	if err != nil {
-		return nil, fmt.Errorf("kafka client %s: %w", id, err)
-	}
-	return client, nil
 }
 
 // maxBatchBytes bounds one produce batch; topics are made with a max.message.bytes above it.

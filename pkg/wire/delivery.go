@@ -30,6 +30,7 @@ func Delivery(topic string, d delivery.Delivery) (*kgo.Record, error) {
 		FirstPosition: positionToProto(d.FirstPosition),
 		RunId:         d.RunID, Cause: causes.to[d.Cause],
 		Attempt: uint32(d.Attempt), TimesParked: uint32(d.TimesParked), //nolint:gosec // both are small and positive
+		PutOffs:     uint32(d.PutOffs), //nolint:gosec // small and positive
 		PutOffSince: nanos(d.PutOffSince), DueAt: nanos(d.DueAt), ReceivedAt: nanos(d.ReceivedAt),
 		Body: d.Body, ContentType: d.ContentType, TraceContext: d.TraceContext,
 		SuspendReason: suspendReasons.to[d.SuspendReason], SuspendedAt: nanos(d.SuspendedAt),
@@ -53,7 +54,7 @@ func ReadDelivery(r *kgo.Record) (delivery.Delivery, error) {
 		WebhookPosition:   positionFromProto(m.WebhookPosition), EventPosition: positionFromProto(m.EventPosition),
 		FirstPosition: positionFromProto(m.FirstPosition),
 		RunID:         m.RunId, Cause: causes.from[m.Cause], Attempt: int(m.Attempt), TimesParked: int(m.TimesParked),
-		PutOffSince: at(m.PutOffSince), DueAt: at(m.DueAt), ReceivedAt: at(m.ReceivedAt),
+		PutOffs: int(m.PutOffs), PutOffSince: at(m.PutOffSince), DueAt: at(m.DueAt), ReceivedAt: at(m.ReceivedAt),
 		Body: m.Body, ContentType: m.ContentType, TraceContext: m.TraceContext,
 		SuspendReason: suspendReasons.from[m.SuspendReason], SuspendedAt: at(m.SuspendedAt),
 		Unknown: m.ProtoReflect().GetUnknown(),

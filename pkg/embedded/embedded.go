@@ -1,0 +1,228 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Bounds and their defaults.
+const (
+	// DefaultLogMaxBytes bounds the log when nothing else is said.
+	DefaultLogMaxBytes = 256 << 20
+	// MinLogMaxBytes is the smallest bound that leaves segments of a useful size.
+	MinLogMaxBytes = 16 << 20
+	// MinFreeDisk is the free disk below which nothing new is taken in.
+	MinFreeDisk = 256 << 20
+
+	keepEvery = time.Second
+)
+
+// Config says which stores to embed and within which bounds.
+type Config struct {
+	// Dir is the data directory, of the log and of SQL. Needed for either.
+	Dir string
+	// Log, Redis and SQL embed the store of that name.
+	Log, Redis, SQL bool
+	// LogMaxBytes bounds the log's files on disk. Default DefaultLogMaxBytes, at least MinLogMaxBytes.
+	LogMaxBytes int64
+	// LogSync writes every record through to the disk before it is acknowledged. Without it a power
+	// cut may lose the last seconds; a killed process loses nothing either way.
+	LogSync bool
+	// Unread are the topics that may be trimmed although no group reads them: records for people
+	// to look at. A topic that is not named here and that no group has committed on is kept.
+	Unread []string
+	// Logger tells of trimming and of refusals. Default: none.
+	Logger *slog.Logger
+	// Metrics registers doorstep_embedded_*. Default: none.
+	Metrics prometheus.Registerer
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.LogMaxBytes == 0 {
+		c.LogMaxBytes = DefaultLogMaxBytes
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	switch {
+	case (c.Log || c.SQL) && c.Dir == "":
+		return c, errors.New("data directory: empty; name one with --data")
+	case c.Log && c.LogMaxBytes < MinLogMaxBytes:
+		return c, fmt.Errorf("log bound of %s: want at least %s", mib(c.LogMaxBytes), mib(MinLogMaxBytes))
+	}
+	return c, nil
+}
+
+// Servers are the embedded stores of one process.
+type Servers struct {
+	cfg     Config
+	dir     *dataDir // nil when nothing is kept on disk
+	log     *logServer
+	redis   *redisServer
+	metrics *metrics
+
+	mu    sync.Mutex
+	limit limits
+
+	closeOnce sync.Once
+}
+
+// Open starts what cfg asks for, on loopback addresses that it chooses. It refuses a data directory
+// that another process uses or that a newer version has written. Run must run for the stores to
+// stay healthy; Close ends them if Run never ran.
+func Open(ctx context.Context, cfg Config) (*Servers, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Servers{cfg: cfg, metrics: newMetrics(cfg.Metrics)}
+	if err := s.open(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Servers) open(ctx context.Context) (err error) {
+	if s.cfg.Log || s.cfg.SQL {
+		if s.dir, err = openDataDir(s.cfg.Dir); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Redis {
+		if s.redis, err = openRedis(time.Now()); err != nil {
+			return err
+		}
+	}
+	if s.cfg.Log {
+		if s.log, err = openLog(s.cfg); err != nil {
+			return err
+		}
+	}
+	s.keep(ctx)
+	return nil
+}
+
+// Brokers are the addresses of the embedded log, nil if it is not embedded.
+func (s *Servers) Brokers() []string {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.cluster.ListenAddrs()
+}
+
+// RedisURL is the address of the embedded Redis (redis://127.0.0.1:port), empty if it is not embedded.
+func (s *Servers) RedisURL() string {
+	if s.redis == nil {
+		return ""
+	}
+	return s.redis.url()
+}
+
+// SQLPath is where the SQLite file belongs, empty if SQL is not embedded. Nothing is opened there.
+func (s *Servers) SQLPath() string {
+	if !s.cfg.SQL {
+		return ""
+	}
+	return filepath.Join(s.cfg.Dir, "doorstep.db")
+}
+
+// Room says why nothing may be published now, or nil. It is measured each second and costs nothing
+// to ask.
+func (s *Servers) Room() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.limit.disk, s.limit.log)
+}
+
+// RoomToMatch says why nothing may be matched now, or nil. It heeds the disk alone: a matcher that
+// stopped at the log's bound would never let the events behind it be trimmed.
+func (s *Servers) RoomToMatch() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit.disk
+}
+
+// Run keeps the stores until ctx ends, then closes them. It should be the last to stop.
+func (s *Servers) Run(ctx context.Context) error {
+	defer s.Close()
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			s.keep(ctx)
+		}
+	}
+}
+
+// Close writes down the log's state, ends the stores and frees the data directory.
+func (s *Servers) Close() {
+	s.closeOnce.Do(func() {
+		if s.log != nil {
+			s.log.close()
+		}
+		if s.redis != nil {
+			s.redis.close()
+		}
+		if s.dir != nil {
+			s.dir.close()
+		}
+	})
+}
+
+// keep does each second's duties.
+func (s *Servers) keep(ctx context.Context) {
+	if s.redis != nil {
+		s.redis.advance(time.Now())
+	}
+	if s.dir == nil {
+		return
+	}
+	var now limits
+	free, err := freeDisk(s.cfg.Dir)
+	if err != nil {
+		now.disk = err
+	} else {
+		now.disk = diskLimit(s.cfg.Dir, free)
+		s.metrics.free.Set(float64(free))
+	}
+	if s.log != nil {
+		size, trimmed, err := s.log.keep(ctx, now.disk != nil)
+		if err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Error("keep the log in its bound", "error", err)
+		}
+		now.log = logLimit(size, s.cfg.LogMaxBytes)
+		s.metrics.size.Set(float64(size))
+		s.metrics.trimmed.Add(float64(trimmed))
+	}
+	s.tell(now)
+}
+
+// tell publishes the limits and logs when one begins or ends to hold.
+func (s *Servers) tell(now limits) {
+	s.mu.Lock()
+	before := s.limit
+	s.limit = now
+	s.mu.Unlock()
+	for _, l := range []struct{ before, now error }{{before.disk, now.disk}, {before.log, now.log}} {
+		switch {
+		case l.now != nil && l.before == nil:
+			s.cfg.Logger.Error("publishing is refused", "reason", l.now.Error())
+		case l.now == nil && l.before != nil:
+			s.cfg.Logger.Info("publishing is possible again", "reason", l.before.Error())
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package embedded
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+)
+
+// limits are the reasons to take nothing in; nil where there is room.
+type limits struct{ disk, log error }
+
+func diskLimit(dir string, free int64) error {
+	if free >= MinFreeDisk {
+		return nil
+	}
+	return fmt.Errorf("disk of %s has %s free, %s are needed", dir, mib(free), mib(MinFreeDisk))
+}
+
+func logLimit(size, bound int64) error {
+	if size < bound {
+		return nil
+	}
+	return fmt.Errorf("embedded log holds %s of undelivered records, its bound is %s (DOORSTEP_LOG_MAX_BYTES)", mib(size), mib(bound))
+}
+
+// freeDisk is what an unprivileged process may still write on the disk of dir, in bytes.
+func freeDisk(dir string) (int64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return 0, fmt.Errorf("free disk of %s: %w", dir, err)
+	}
+	return int64(fs.Bavail) * int64(fs.Bsize), nil //nolint:unconvert // the fields' types differ by system
+}
+
+func mib(n int64) string { return fmt.Sprintf("%d MiB", n>>20) }
+
+type metrics struct {
+	size, free prometheus.Gauge
+	trimmed    prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		size: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "doorstep_embedded_log_bytes", Help: "Size of the embedded log's files."}),
+		free: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "doorstep_embedded_disk_free_bytes", Help: "Free disk where the data directory lies."}),
+		trimmed: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "doorstep_embedded_log_trimmed_bytes_total", Help: "Bytes of the embedded log that were trimmed to keep its bound."}),
+	}
+	reg.MustRegister(m.size, m.free, m.trimmed)
+	return m
+}

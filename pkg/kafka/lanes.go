@@ -1,0 +1,268 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// SessionTimeout is how long a group waits for a member that has gone without a word: a process
+// that is back within it gets its partitions back at once.
+const SessionTimeout = 10 * time.Second
+
+// MaxPoll is the most records that one Poll should ask for.
+const MaxPoll = 500
+
+// LanesConfig says what to read and as whom.
+type LanesConfig struct {
+	Topics   []string // all with the same number of partitions
+	Group    string
+	Instance string // static membership; empty: dynamic
+	// Revoked is told which partitions are being given away, before that waits for the work begun on
+	// them. It must drop what has not begun.
+	Revoked func([]*Part)
+	// Released is told which partitions have been given away, after their last commit.
+	Released func([]*Part)
+	// Grace bounds the wait for begun work when partitions are given away; below the rebalance timeout of 60 s.
+	Grace time.Duration
+}
+
+// Lanes reads topics of which partition p of all belongs to one member, and commits what is finished
+// although records finish out of order. Its client also produces.
+type Lanes struct {
+	cfg    LanesConfig
+	client *kgo.Client
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	parts map[partition]*Part
+}
+
+// Batch is what one poll read of one partition.
+type Batch struct {
+	Part    *Part
+	Records []*kgo.Record
+}
+
+// ErrFenced says that another process with the same instance has taken this one's place.
+var ErrFenced = errors.New("another process runs with the same instance: give each its own DOORSTEP_INSTANCE")
+
+// NewLanes makes the member; it joins its group with the first Poll.
+func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) (*Lanes, error) {
+	l := &Lanes{cfg: cfg, log: log, parts: map[partition]*Part{}}
+	opts = append([]kgo.Opt{
+		kgo.ConsumerGroup(cfg.Group), kgo.ConsumeTopics(cfg.Topics...), kgo.Balancers(newLaneBalancer()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.DisableAutoCommit(), kgo.SessionTimeout(SessionTimeout), kgo.HeartbeatInterval(time.Second),
+		kgo.FetchMaxPartitionBytes(512 << 10), kgo.FetchMaxBytes(8 << 20),
+		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.lost),
+	}, opts...)
+	if cfg.Instance != "" {
+		opts = append(opts, kgo.InstanceID(cfg.Instance))
+	}
+	var err error
+	l.client, err = kafka.NewClient("lanes", log, opts...)
+	return l, err
+}
+
+// Client is the client beneath, for producing.
+func (l *Lanes) Client() *kgo.Client { return l.client }
+
+// Poll returns what was read, at most n records. It errs when going on makes no sense.
+func (l *Lanes) Poll(ctx context.Context, n int) ([]Batch, error) {
+	fetches := l.client.PollRecords(ctx, n)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	var fatal error
+	fetches.EachError(func(topic string, p int32, err error) {
+		if errors.Is(err, kerr.FencedInstanceID) {
+			fatal = ErrFenced
+		} else if errors.Is(err, kgo.ErrClientClosed) {
+			fatal = err
+		}
+		l.log.Warn("kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
+	})
+	if fatal != nil {
+		return nil, fmt.Errorf("read lanes: %w", fatal)
+	}
+	var out []Batch
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		part := l.parts[partition{p.Topic, p.Partition}]
+		if part != nil && len(p.Records) > 0 {
+			out = append(out, Batch{part, p.Records})
+		}
+	})
+	return out, nil
+}
+
+// Pause stops reading a partition until Resume. What was fetched ahead is fetched again then.
+func (l *Lanes) Pause(p *Part) { l.client.PauseFetchPartitions(map[string][]int32{p.Topic: {p.ID}}) }
+
+// Resume goes on reading a partition.
+func (l *Lanes) Resume(p *Part) { l.client.ResumeFetchPartitions(map[string][]int32{p.Topic: {p.ID}}) }
+
+// Parts are the partitions that this member owns now.
+func (l *Lanes) Parts() []*Part {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := make([]*Part, 0, len(l.parts))
+	for _, p := range l.parts {
+		out = append(out, p)
+	}
+	return out
+}
+
+// Commit commits what has finished since the last commit. An error means only that it must be tried again.
+func (l *Lanes) Commit(ctx context.Context) error { return l.commit(ctx, l.Parts()) }
+
+func (l *Lanes) commit(ctx context.Context, parts []*Part) error {
+	offsets := map[string]map[int32]kgo.EpochOffset{}
+	metadata := map[partition]string{}
+	var dirty []*Part
+	for _, p := range parts {
+		offset, meta, ok := p.commit()
+		if !ok {
+			continue
+		}
+		dirty = append(dirty, p)
+		if offsets[p.Topic] == nil {
+			offsets[p.Topic] = map[int32]kgo.EpochOffset{}
+		}
+		offsets[p.Topic][p.ID] = kgo.EpochOffset{Epoch: -1, Offset: offset}
+		metadata[partition{p.Topic, p.ID}] = meta
+	}
+	if len(dirty) == 0 {
+		return nil
+	}
+	withMeta := kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error {
+		for i := range req.Topics {
+			t := &req.Topics[i]
+			for j := range t.Partitions {
+				meta := metadata[partition{t.Topic, t.Partitions[j].Partition}]
+				t.Partitions[j].Metadata = &meta
+			}
+		}
+		return nil
+	})
+	var failed error
+	l.client.CommitOffsetsSync(withMeta, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
+		failed = errors.Join(err, commitErrors(resp))
+	})
+	if failed != nil {
+		for _, p := range dirty {
+			p.touch()
+		}
+		return fmt.Errorf("commit %d partitions of group %s: %w", len(dirty), l.cfg.Group, failed)
+	}
+	return nil
+}
+
+func commitErrors(resp *kmsg.OffsetCommitResponse) error {
+	if resp == nil {
+		return nil
+	}
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+				return fmt.Errorf("%s/%d: %w", t.Topic, p.Partition, err)
+			}
+		}
+	}
+	return nil
+}
+
+// Close stops reading. A static member keeps its seat for the session timeout, so a quick restart
+// moves nothing. Commit before it.
+func (l *Lanes) Close() { l.client.Close() }
+
+// assigned makes the trackers of new partitions from their commits, before anything of them is read.
+func (l *Lanes) assigned(ctx context.Context, client *kgo.Client, got map[string][]int32) {
+	commits := l.fetchCommits(ctx, client)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for topic, ids := range got {
+		for _, id := range ids {
+			c := commits[partition{topic, id}]
+			l.parts[partition{topic, id}] = &Part{Topic: topic, ID: id, tracker: newTracker(max(c.At, 0), c.Metadata)}
+			// A partition that was paused when it was given away must not come back paused.
+			client.ResumeFetchPartitions(map[string][]int32{topic: {id}})
+		}
+	}
+}
+
+// fetchCommits asks for the group's commits, again until it is answered or ctx ends. Without an
+// answer nothing is known to be finished, which repeats work and loses none.
+func (l *Lanes) fetchCommits(ctx context.Context, client *kgo.Client) map[partition]kadm.Offset {
+	out := map[partition]kadm.Offset{}
+	adm := kadm.NewClient(client)
+	for {
+		resp, err := adm.FetchOffsets(ctx, l.cfg.Group)
+		if err == nil {
+			err = resp.Error()
+		}
+		if err == nil {
+			resp.Each(func(o kadm.OffsetResponse) { out[partition{o.Topic, o.Partition}] = o.Offset })
+			return out
+		}
+		if !wait(ctx, 100*time.Millisecond) {
+			l.log.Warn("kafka: commits not read, finished work may be repeated", "group", l.cfg.Group, "error", err)
+			return out
+		}
+	}
+}
+
+// revoked gives partitions away: nothing new begins on them, what has begun finishes and is committed.
+func (l *Lanes) revoked(ctx context.Context, _ *kgo.Client, gone map[string][]int32) {
+	parts := l.take(gone)
+	for _, p := range parts {
+		p.lose()
+	}
+	l.cfg.Revoked(parts)
+	waitCtx, cancel := context.WithTimeout(ctx, l.cfg.Grace)
+	defer cancel()
+	for _, p := range parts {
+		p.drain(waitCtx)
+	}
+	commitCtx, cancelCommit := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancelCommit()
+	if err := l.commit(commitCtx, parts); err != nil {
+		l.log.Warn("kafka: commit of partitions given away failed, their last work is repeated", "error", err)
+	}
+	l.cfg.Released(parts)
+}
+
+// lost drops partitions that another member may own already.
+func (l *Lanes) lost(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
+	parts := l.take(gone)
+	for _, p := range parts {
+		p.lose()
+	}
+	l.cfg.Revoked(parts)
+	l.cfg.Released(parts)
+}
+
+func (l *Lanes) take(gone map[string][]int32) []*Part {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []*Part
+	for topic, ids := range gone {
+		for _, id := range ids {
+			if p := l.parts[partition{topic, id}]; p != nil {
+				out = append(out, p)
+				delete(l.parts, partition{topic, id})
+			}
+		}
+	}
+	return out
+}

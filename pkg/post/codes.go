@@ -1,0 +1,176 @@
+package post
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+)
+
+// The values of delivery.Outcome.ErrorCode. They are stable.
+const (
+	CodeURL            = egress.CodeURL       // the URL may not be a target
+	CodeAddress        = egress.CodeAddress   // its host's addresses may not be dialled
+	CodeDNS            = "dns"                // the host's name has no address, or could not be looked up
+	CodeConnectTimeout = "connect_timeout"    // DNS, dial and TLS were not done in time
+	CodeRefused        = "connection_refused" // nothing listens there
+	CodeUnreachable    = "unreachable"        // there is no route to it
+	CodeTLS            = "tls"                // the TLS handshake failed
+	CodeReset          = "connection_reset"   // the receiver closed the connection before the answer's end
+	CodeTimeout        = "timeout"            // connected, but no complete answer in time
+	CodeProtocol       = "protocol"           // the answer is not HTTP
+	CodeTooLarge       = "response_too_large" // the answer's headers or body are larger than allowed
+	CodeRedirect       = "redirect"           // 3xx
+	CodeStatus         = "status"             // any other status but 2xx
+	CodeCancelled      = "cancelled"          // the caller's context ended; not the receiver's fault
+	CodeLocal          = "local"              // Doorstep ran out of ports, files or memory; not the receiver's fault
+)
+
+// refused notes that the egress policy refused the URL.
+func refused(out *delivery.Outcome, err error) {
+	out.ErrorCode, out.Error = CodeURL, clip(err.Error())
+	if refusal := new(egress.Error); errors.As(err, &refusal) {
+		out.ErrorCode = refusal.Code
+	}
+}
+
+// timedOut is the code and the words for an attempt that ran out of time.
+func timedOut(connected bool, status int, limit time.Duration) (code, words string) {
+	switch {
+	case !connected:
+		return CodeConnectTimeout, fmt.Sprintf("there was no connection to the receiver within %s; check that its host is up and lets Doorstep in", limit)
+	case status == 0:
+		return CodeTimeout, fmt.Sprintf("the receiver did not answer within %s; it should answer first and do its work afterwards", limit)
+	default:
+		return CodeTimeout, fmt.Sprintf("the receiver answered %d but its answer did not end within %s; it should send a short one", status, limit)
+	}
+}
+
+func connectTimedOut(stage stage, remote string, limit time.Duration) string {
+	if stage == stageDNS || remote == "" {
+		return fmt.Sprintf("there was no connection to the receiver within %s: %s took too long; check its DNS servers", limit, stageDNS)
+	}
+	return fmt.Sprintf("there was no connection to %s within %s: %s took too long; check that its host is up and its firewall lets Doorstep in", remote, limit, stage)
+}
+
+// explain notes why an attempt failed otherwise than by time.
+func explain(out *delivery.Outcome, err error, reused bool) {
+	if f := new(failure); errors.As(err, &f) {
+		f.opened.describe(out)
+		out.ErrorCode, out.Error = f.code, clip(f.words)
+		return
+	}
+	out.ErrorCode, out.Error = CodeProtocol, fmt.Sprintf("the receiver's answer is not valid HTTP: %s", clip(err.Error()))
+	switch {
+	case errors.Is(err, errTooLarge):
+		out.ErrorCode = CodeTooLarge
+		out.Error = fmt.Sprintf("the receiver answered %d with a body over %d KiB; it should send a short one", out.StatusCode, MaxBodyBytes>>10)
+	case headersTooLarge(err):
+		out.ErrorCode = CodeTooLarge
+		out.Error = fmt.Sprintf("the headers of the receiver's answer are over %d KiB", MaxHeaderBytes>>10)
+	case closed(err) && out.StatusCode != 0:
+		out.ErrorCode = CodeReset
+		out.Error = fmt.Sprintf("the receiver answered %d but closed the connection before the answer's end", out.StatusCode)
+	case closed(err) && reused:
+		out.ErrorCode = CodeReset
+		out.Error = "the receiver closed a connection that was kept open while a request was on its way; it should keep idle connections longer"
+	case closed(err):
+		out.ErrorCode = CodeReset
+		out.Error = "the receiver closed the connection without an answer; look for the cause in its log or its proxy's"
+	}
+}
+
+// closed reports whether err says that the other side closed the connection.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
+		// net/http has no name for these: HTTP/1 and HTTP/2.
+		strings.Contains(err.Error(), "server closed idle connection") || strings.Contains(err.Error(), "client connection lost")
+}
+
+// headersTooLarge reports whether err says that the answer's headers passed MaxHeaderBytes.
+// net/http has no name for it: HTTP/1 and HTTP/2.
+func headersTooLarge(err error) bool {
+	return strings.Contains(err.Error(), "server response headers exceeded") || strings.Contains(err.Error(), "response header list larger")
+}
+
+// dialWords is the code and the words for a dial that failed otherwise than by time.
+func dialWords(err error, remote string) (code, words string) {
+	if refusal := new(egress.Error); errors.As(err, &refusal) {
+		return CodeAddress, refusal.Reason
+	}
+	if dns := new(net.DNSError); errors.As(err, &dns) {
+		if dns.IsNotFound {
+			return CodeDNS, fmt.Sprintf("the host %s has no address in DNS; check the webhook's URL", dns.Name)
+		}
+		return CodeDNS, fmt.Sprintf("the name %s could not be looked up; check the DNS servers of its domain", dns.Name)
+	}
+	for _, local := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, local) {
+			return CodeLocal, "Doorstep could not open a connection for lack of resources of its own: " + local.Error()
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return CodeRefused, fmt.Sprintf("%s refused the connection: nothing listens there; check that the receiver runs, and the port", remote)
+	case errors.Is(err, syscall.ECONNRESET):
+		return CodeReset, fmt.Sprintf("%s closed the connection at once; check its firewall", remote)
+	case errors.Is(err, context.Canceled):
+		return CodeCancelled, "the connection was not needed any more"
+	default:
+		return CodeUnreachable, fmt.Sprintf("%s cannot be reached: %v", remote, plain(err))
+	}
+}
+
+// plain is the system's error within err, without the addresses around it.
+func plain(err error) error {
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// tlsWords is why a TLS handshake failed.
+func tlsWords(err error) string {
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+	)
+	switch {
+	case errors.As(err, &authority):
+		return "the receiver's certificate is not signed by an authority that is trusted here; it may be self-signed, or the server may not send the intermediate certificates"
+	case errors.As(err, &hostname):
+		return fmt.Sprintf("the receiver's certificate is not for %s; check the webhook's URL", hostname.Host)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "the receiver's certificate has expired or is not valid yet; renew it"
+	case errors.As(err, &record):
+		return "the receiver does not speak TLS on this port; check the port, and that the receiver serves https"
+	case errors.As(err, &alert):
+		return fmt.Sprintf("the receiver ended the TLS handshake (%v); it must offer TLS 1.2 or newer and ask for no client certificate", alert)
+	case closed(err):
+		return "the receiver closed the connection during the TLS handshake; check that it serves https on this port"
+	default:
+		return fmt.Sprintf("the TLS handshake with the receiver failed: %v", err)
+	}
+}
+
+// clip keeps words short and valid UTF-8: a receiver writes parts of them.
+func clip(s string) string {
+	const limit = 300
+	if len(s) > limit {
+		s = s[:limit] + "..."
+	}
+	return strings.ToValidUTF8(s, "?")
+}

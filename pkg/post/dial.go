@@ -1,0 +1,194 @@
+package post
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+)
+
+// dialer opens connections: DNS, dial and TLS under one deadline, every address judged.
+type dialer struct {
+	policy  egress.Policy
+	net     net.Dialer
+	tls     *tls.Config
+	timeout time.Duration
+}
+
+func newDialer(c Config) *dialer {
+	d := &dialer{policy: c.Egress, tls: tlsConfig(c), timeout: c.ConnectTimeout}
+	d.net = net.Dialer{Resolver: c.Resolver, ControlContext: d.guard}
+	return d
+}
+
+// guard is called with each address right before it is connected to. The dialer passes over an
+// address that is refused and tries the next, IPv4 and IPv6 side by side.
+func (d *dialer) guard(_ context.Context, _, address string, _ syscall.RawConn) error {
+	addr, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return &egress.Error{Code: egress.CodeAddress, Reason: "the address cannot be read"}
+	}
+	return d.policy.CheckAddr(addr.Addr())
+}
+
+// conn is a TCP connection that knows how it was opened.
+type conn struct {
+	net.Conn
+	opened opened
+}
+
+// opened is how a connection came to be, or how far it came.
+type opened struct {
+	remote            string // address and port that was dialled last
+	dns, connect, tls time.Duration
+}
+
+// openedOf is how c, as the transport knows it, came to be.
+func openedOf(c net.Conn) *opened {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	if ours, ok := c.(*conn); ok {
+		return &ours.opened
+	}
+	return &opened{}
+}
+
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	c, err := d.dialTCP(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	defer cancel()
+	c, err := d.dialTCP(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	config := d.tls.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(address) // which net/http made of a host and a port
+	start := time.Now()
+	secure := tls.Client(c, config)
+	err = secure.HandshakeContext(ctx)
+	c.opened.tls = time.Since(start)
+	if err != nil {
+		_ = c.Close() // what failed is told already
+		return nil, d.failed(ctx, stageTLS, c.opened, err)
+	}
+	return secure, nil
+}
+
+func (d *dialer) dialTCP(ctx context.Context, network, address string) (*conn, error) {
+	w := &watch{start: time.Now()}
+	raw, err := d.net.DialContext(httptrace.WithClientTrace(ctx, w.trace()), network, address)
+	o, stage, tried := w.result()
+	if err != nil {
+		if refusal := new(egress.Error); errors.As(err, &refusal) && tried != nil {
+			err = tried // of several addresses one was allowed, and what came of that matters more
+		}
+		return nil, d.failed(ctx, stage, o, err)
+	}
+	o.remote = raw.RemoteAddr().String()
+	return &conn{Conn: raw, opened: o}, nil
+}
+
+func (d *dialer) failed(ctx context.Context, stage stage, o opened, err error) error {
+	f := &failure{opened: o}
+	if ctx.Err() != nil || errors.Is(err, syscall.ETIMEDOUT) {
+		f.code, f.words = CodeConnectTimeout, connectTimedOut(stage, o.remote, d.timeout)
+		return f
+	}
+	if stage == stageTLS {
+		f.code, f.words = CodeTLS, tlsWords(err)
+		return f
+	}
+	f.code, f.words = dialWords(err, o.remote)
+	return f
+}
+
+// failure is a connection that could not be opened, with the outcome's code and words.
+type failure struct {
+	code   string
+	words  string
+	opened opened
+}
+
+func (f *failure) Error() string { return f.words }
+
+// stage is a part of opening a connection.
+type stage string
+
+const (
+	stageDNS     stage = "looking up its name"
+	stageConnect stage = "the TCP connection"
+	stageTLS     stage = "the TLS handshake"
+)
+
+// watch sees the parts of a dial. Several addresses are dialled side by side, and the hooks of
+// those that lose may be called after the dial is over.
+type watch struct {
+	start time.Time
+
+	mu     sync.Mutex
+	stage  stage
+	dnsEnd time.Time // zero: no name was looked up
+	remote string
+	tried  error // of the last address that failed though it is allowed
+}
+
+func (w *watch) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.stage = stageDNS
+		},
+		DNSDone: func(httptrace.DNSDoneInfo) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.dnsEnd = time.Now()
+		},
+		ConnectStart: func(_, address string) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.stage, w.remote = stageConnect, address
+		},
+		ConnectDone: func(_, address string, err error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if refusal := new(egress.Error); err != nil && !errors.As(err, &refusal) {
+				w.tried, w.remote = err, address
+			}
+		},
+	}
+}
+
+func (w *watch) result() (o opened, last stage, tried error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o.remote = w.remote
+	connecting := w.start
+	switch {
+	case !w.dnsEnd.IsZero():
+		o.dns, connecting = w.dnsEnd.Sub(w.start), w.dnsEnd
+	case w.stage == stageDNS:
+		o.dns = time.Since(w.start)
+	}
+	if w.stage == stageConnect {
+		o.connect = time.Since(connecting)
+	}
+	return o, w.stage, w.tried
+}

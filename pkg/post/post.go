@@ -1,0 +1,237 @@
+// Package post makes one HTTP attempt: it POSTs a body to a webhook's URL and says what came of it.
+//
+// Whatever happens is an outcome, the receiver's refusal and every failure included. Success is an
+// answer 200-299 that was read completely; redirects are not followed. What a hostile or broken
+// receiver can cost is bounded: the connection (DNS, dial and TLS under one deadline), the whole
+// attempt, the answer's headers and its body. Every address is judged when it is dialled, by
+// pkg/egress, so a name that changes its address after registration gains nothing.
+//
+// A connection that the receiver closed while it lay idle is noticed and replaced. If that
+// crosses with a request, the attempt fails as CodeReset: the request may have been read, so only
+// the delivery's next attempt sends it again. Connections are kept idle for a shorter time than
+// most servers do, so that this is rare.
+package post
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// Limits of an answer, in bytes.
+const (
+	MaxHeaderBytes = 64 << 10 // of all headers
+	MaxBodyBytes   = 64 << 10
+	KeptBodyBytes  = 4 << 10 // of the body, in the outcome
+	keptHeaders    = 8 << 10 // of names and values, in the outcome
+)
+
+// Config is how a Client connects. The zero Config is a strict client with the defaults.
+type Config struct {
+	Egress         egress.Policy    // where attempts may go
+	Version        string           // Doorstep's, for the header User-Agent; default "dev"
+	ConnectTimeout time.Duration    // for DNS, dial and TLS together; default 5 s
+	MaxIdle        int              // idle connections kept in all; default 1024
+	IdleTimeout    time.Duration    // how long a connection is kept idle; default 4 s
+	RootCAs        *x509.CertPool   // whom to trust; default the system's
+	Resolver       *net.Resolver    // default the system's
+	Now            func() time.Time // for Retry-After with a date; default time.Now
+}
+
+func (c Config) withDefaults() Config {
+	if c.Version == "" {
+		c.Version = "dev"
+	}
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = webhook.ConnectTimeout
+	}
+	if c.MaxIdle <= 0 {
+		c.MaxIdle = 1024
+	}
+	if c.IdleTimeout <= 0 {
+		c.IdleTimeout = 4 * time.Second // Node.js and Apache close after 5 s
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return c
+}
+
+// Request is one attempt.
+type Request struct {
+	URL         string
+	Header      []delivery.Header // custom headers and those of the signature; one value a name
+	Body        []byte            // must not be changed afterwards
+	ContentType string            // default application/json
+	Timeout     time.Duration     // from the start until the answer is completely read; default 10 s
+}
+
+// Client makes attempts. It is safe for concurrent use and keeps connections open between them.
+type Client struct {
+	config    Config
+	transport *http.Transport
+	userAgent []string
+	buffers   sync.Pool // of *[bufferSize]byte, for reading bodies
+
+	mu      sync.RWMutex
+	targets map[string]*http.Request // by URL as registered; accepted ones
+}
+
+const (
+	bufferSize = 2 * KeptBodyBytes
+	maxTargets = 16 << 10
+)
+
+// New returns a client.
+func New(config Config) *Client {
+	config = config.withDefaults()
+	d := newDialer(config)
+	return &Client{
+		config:    config,
+		userAgent: []string{"Doorstep/" + config.Version},
+		buffers:   sync.Pool{New: func() any { return new([bufferSize]byte) }},
+		targets:   map[string]*http.Request{},
+		transport: &http.Transport{
+			Proxy:                  nil, // a proxy would dial addresses that nobody judged
+			DialContext:            d.dial,
+			DialTLSContext:         d.dialTLS,
+			ForceAttemptHTTP2:      true,
+			DisableCompression:     true,
+			MaxIdleConns:           config.MaxIdle,
+			MaxIdleConnsPerHost:    config.MaxIdle, // one busy receiver may use them all
+			IdleConnTimeout:        config.IdleTimeout,
+			MaxResponseHeaderBytes: MaxHeaderBytes,
+			// A connection that dies silently would otherwise fail every attempt that shares it.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
+		},
+	}
+}
+
+// Close closes the idle connections.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// Post makes one attempt. If ctx ends before the attempt does, the outcome is CodeCancelled: then
+// the receiver is not to blame, and what it saw is not known.
+func (c *Client) Post(ctx context.Context, r Request) delivery.Outcome {
+	start := time.Now()
+	out := delivery.Outcome{URL: r.URL}
+	target, err := c.target(r.URL)
+	if err != nil {
+		refused(&out, err)
+		return out
+	}
+	if r.Timeout <= 0 {
+		r.Timeout = webhook.DefaultTimeout
+	}
+	a := &attempt{start: start}
+	limited, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	req := c.request(httptrace.WithClientTrace(limited, a.trace()), target, r, &out)
+
+	resp, err := c.transport.RoundTrip(req)
+	if err == nil {
+		err = c.read(resp, &out)
+	}
+	a.describe(&out)
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		out.ErrorCode, out.Error = CodeCancelled, "the attempt was given up because Doorstep stopped"
+	case limited.Err() != nil:
+		out.ErrorCode, out.Error = timedOut(a.got, out.StatusCode, r.Timeout)
+	default:
+		explain(&out, err, a.reused)
+	}
+	out.Phases.Total = time.Since(start)
+	return out
+}
+
+// target is a request to raw without its parts that change, to be copied. Judging a URL takes long
+// enough to matter, so the accepted ones are remembered; there are as many as webhooks.
+func (c *Client) target(raw string) (*http.Request, error) {
+	c.mu.RLock()
+	target := c.targets[raw]
+	c.mu.RUnlock()
+	if target != nil {
+		return target, nil
+	}
+	u, err := c.config.Egress.CheckURL(raw)
+	if err != nil {
+		return nil, err
+	}
+	target = &http.Request{Method: http.MethodPost, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.targets) >= maxTargets {
+		clear(c.targets)
+	}
+	c.targets[raw] = target
+	return target, nil
+}
+
+// request completes a target, and notes in out the headers that it sends.
+func (c *Client) request(ctx context.Context, target *http.Request, r Request, out *delivery.Outcome) *http.Request {
+	if r.ContentType == "" {
+		r.ContentType = "application/json"
+	}
+	header := make(http.Header, len(r.Header)+2)
+	noted := make([]delivery.Header, 0, len(r.Header)+2)
+	values := make([]string, 0, len(r.Header)+1) // one allocation for all
+	set := func(name, value string) {
+		name = http.CanonicalHeaderKey(name)
+		n := len(values)
+		values = append(values, value)
+		header[name] = values[n : n+1 : n+1]
+		noted = append(noted, delivery.Header{Name: name, Value: masked(name, value)})
+	}
+	for _, h := range r.Header {
+		set(h.Name, h.Value)
+	}
+	set("Content-Type", r.ContentType)
+	header["User-Agent"] = c.userAgent
+	noted = append(noted, delivery.Header{Name: "User-Agent", Value: c.userAgent[0]})
+	out.RequestHeaders = noted
+
+	req := target.WithContext(ctx)
+	req.Header = header
+	req.ContentLength = int64(len(r.Body))
+	req.Body = http.NoBody
+	if len(r.Body) > 0 {
+		// With GetBody, a request of which nothing was written yet is sent on another connection.
+		req.GetBody = func() (io.ReadCloser, error) { return newBody(r.Body), nil }
+		req.Body = newBody(r.Body)
+	}
+	return req
+}
+
+// body is a request's body.
+type body struct{ bytes.Reader }
+
+func newBody(b []byte) *body {
+	r := &body{}
+	r.Reset(b)
+	return r
+}
+
+// Close does nothing.
+func (*body) Close() error { return nil }
+
+func tlsConfig(c Config) *tls.Config {
+	return &tls.Config{
+		RootCAs:            c.RootCAs,
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         []string{"h2", "http/1.1"},
+		ClientSessionCache: tls.NewLRUClientSessionCache(c.MaxIdle),
+	}
+}

@@ -1,0 +1,49 @@
+package publish
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// batch gathers the results of one call.
+type batch struct {
+	mu      sync.Mutex
+	results []Result
+	left    int
+	done    chan struct{} // closed when none is left
+}
+
+func newBatch(n int) *batch {
+	b := &batch{results: make([]Result, n), left: n, done: make(chan struct{})}
+	if n == 0 {
+		close(b.done)
+	}
+	for i := range b.results {
+		b.results[i].Err = ErrUnavailable // until it is known
+	}
+	return b
+}
+
+func (b *batch) set(i int, r Result) {
+	b.mu.Lock()
+	b.results[i] = r
+	b.left--
+	last := b.left == 0
+	b.mu.Unlock()
+	if last {
+		close(b.done)
+	}
+}
+
+// wait returns the results when all are there, or what is known of them when ctx ends.
+func (b *batch) wait(ctx context.Context) []Result {
+	select {
+	case <-b.done:
+		return b.results
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.results)
+}

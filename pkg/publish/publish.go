@@ -1,0 +1,261 @@
+// Package publish takes events in, for gRPC and REST alike: it checks them, gives them an id, and
+// writes them to the topic `events`. An event is accepted once all in-sync replicas have it, and
+// not before.
+//
+// What is in flight is bounded in events and in bytes. A caller that must not wait is refused with
+// ErrBusy; a stream waits instead, so that its producer slows down.
+//
+// An event whose time ran out (ErrUnavailable) may still have been written. Published again with the
+// same id it is delivered once, since the matcher knows ids for 24 hours; without an id of its own
+// it is another event.
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/doorstep-dev/doorstep/pkg/auth"
+	"github.com/doorstep-dev/doorstep/pkg/event"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+// Why an event was not accepted. Beside these it may be an invalid.Fields (fields named as in the
+// event, e.g. "attributes[colour]") or auth.ErrOtherTenant.
+var (
+	ErrBusy        = errors.New("too much in flight; try again")
+	ErrNoRoom      = errors.New("no room in the log; try again later")
+	ErrUnavailable = errors.New("the log cannot be reached; try again with the same event id")
+)
+
+// Config bounds what is in flight. Flags and variables get the service's prefix.
+type Config struct {
+	MaxInFlight      int           `name:"in-flight" env:"IN_FLIGHT" default:"16384" help:"Events that may be on their way to Kafka at once."`
+	MaxInFlightBytes int64         `name:"in-flight-bytes" env:"IN_FLIGHT_BYTES" default:"67108864" help:"Bytes of events that may be on their way to Kafka at once."`
+	Timeout          time.Duration `name:"publish-timeout" env:"PUBLISH_TIMEOUT" default:"5s" help:"How long Kafka may take to accept an event before it is refused as unavailable."`
+	// Room errs while there is no room for more events; nil: there always is. It is asked for every event.
+	Room func() error `kong:"-"`
+}
+
+// minInFlightBytes lets every event in: 256 KiB of data and what is around it.
+const minInFlightBytes = 1 << 20
+
+// Validate says what is wrong with the settings.
+func (c Config) Validate() error {
+	switch {
+	case c.MaxInFlight < 1 || c.MaxInFlight > maxBuffered:
+		return fmt.Errorf("in-flight: is %d, must be 1 to %d", c.MaxInFlight, maxBuffered)
+	case c.MaxInFlightBytes < minInFlightBytes:
+		return fmt.Errorf("in-flight-bytes: is %d, must be at least %d, the room for one event", c.MaxInFlightBytes, minInFlightBytes)
+	case c.Timeout < 100*time.Millisecond:
+		return fmt.Errorf("publish-timeout: is %s, must be at least 100ms", c.Timeout)
+	}
+	return nil
+}
+
+// Caller is who publishes.
+type Caller struct {
+	Principal    auth.Principal
+	Tenant       string // that the call acts for; an event of a platform key may name another
+	TraceContext string // W3C traceparent; may be empty
+}
+
+// Result is what became of an event.
+type Result struct {
+	EventID string // given or assigned; empty if it was refused before it had one
+	Err     error  // nil: the event is durable
+}
+
+// catalogue is what of registry.Settings decides about an event.
+type catalogue interface {
+	Tenant(id string) tenant.Tenant
+	EventType(tenantID, name string) (tenant.EventType, bool)
+}
+
+// Publisher takes events in. It is safe for concurrent use.
+type Publisher struct {
+	cfg       Config
+	client    *kgo.Client
+	topic     string
+	catalogue catalogue
+	log       *slog.Logger
+	metrics   *metrics
+	events    *semaphore.Weighted
+	bytes     *semaphore.Weighted
+	down      atomic.Bool // the last event could not be written
+}
+
+// maxBuffered is above every MaxInFlight, so the client never blocks a producer.
+const maxBuffered = 1 << 20
+
+// New makes a publisher with a Kafka client of its own, named id. Close ends it.
+func New(cfg Config, log kafka.Config, id string, c catalogue, logger *slog.Logger, reg prometheus.Registerer) (*Publisher, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	topics, err := log.Topics()
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	client, err := log.NewClient(id, logger, clientOptions(cfg)...)
+	if err != nil {
+		return nil, err
+	}
+	return &Publisher{
+		cfg: cfg, client: client, topic: topics.Events, catalogue: c, log: logger, metrics: m,
+		events: semaphore.NewWeighted(int64(cfg.MaxInFlight)), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
+	}, nil
+}
+
+// clientOptions bound the time that an event may take.
+func clientOptions(cfg Config) []kgo.Opt {
+	return []kgo.Opt{
+		kgo.MaxBufferedRecords(maxBuffered),
+		kgo.RecordDeliveryTimeout(cfg.Timeout),
+		// Without it the client would keep an event that it has sent, and its caller, until a broker
+		// answers, however long that takes. The event may then be in the log though we said that it may
+		// not; the same holds for any answer that is lost on its way.
+		kgo.AllowIdempotentProduceCancellation(),
+		// A broker that hangs must not hold an event much longer than one that is gone.
+		kgo.ProduceRequestTimeout(cfg.Timeout),
+		kgo.RequestTimeoutOverhead(time.Second),
+		kgo.DialTimeout(2 * time.Second),
+	}
+}
+
+// Close ends the publisher. Events in flight are refused as unavailable: wait for them first.
+func (p *Publisher) Close() { p.client.Close() }
+
+// Client is the publisher's Kafka client, for what its service writes beside events.
+func (p *Publisher) Client() *kgo.Client { return p.client }
+
+// Ping errs if no broker answers within the context.
+func (p *Publisher) Ping(ctx context.Context) error { return kafka.Ping(ctx, p.client) }
+
+// Publish takes events in and returns when each is durable or refused, with one result for each in
+// their order. When ctx ends first, those that are still in flight count as unavailable.
+func (p *Publisher) Publish(ctx context.Context, c Caller, events ...event.Event) []Result {
+	b := newBatch(len(events))
+	for i, e := range events {
+		p.Submit(c, e, func(r Result) { b.set(i, r) })
+	}
+	return b.wait(ctx)
+}
+
+// Submit takes an event in without waiting: done is called once, as soon as the event is durable or
+// refused, perhaps before Submit returns, and must not block. When too much is in flight it is
+// refused with ErrBusy.
+func (p *Publisher) Submit(c Caller, e event.Event, done func(Result)) {
+	p.submit(c, e, done, p.tryAcquire)
+}
+
+// SubmitWait is Submit but waits for room in flight, until ctx ends: then the event is unavailable.
+func (p *Publisher) SubmitWait(ctx context.Context, c Caller, e event.Event, done func(Result)) {
+	p.submit(c, e, done, func(size int64) error { return p.acquire(ctx, size) })
+}
+
+func (p *Publisher) submit(c Caller, e event.Event, done func(Result), acquire func(size int64) error) {
+	refuse := func(err error) {
+		p.metrics.count(err)
+		done(Result{EventID: e.ID, Err: err})
+	}
+	if p.cfg.Room != nil {
+		if err := p.cfg.Room(); err != nil {
+			refuse(fmt.Errorf("%w: %w", ErrNoRoom, err))
+			return
+		}
+	}
+	rec, err := accept(p.catalogue, c, e, time.Now(), newID)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	e.ID = rec.ID
+	r, err := wire.Event(p.topic, rec)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	size := int64(len(r.Key)+len(r.Value)) + recordOverhead
+	if err := acquire(size); err != nil {
+		refuse(err)
+		return
+	}
+	p.produce(r, size, rec.ID, done)
+}
+
+// recordOverhead is roughly what a record in flight holds beside its key and value, in bytes.
+const recordOverhead = 512
+
+// produce writes r. The caller's context is not the record's: it would take others of its batch along.
+func (p *Publisher) produce(r *kgo.Record, size int64, id string, done func(Result)) {
+	p.metrics.inFlight.Inc()
+	p.metrics.inFlightBytes.Add(float64(size))
+	p.client.TryProduce(context.Background(), r, func(_ *kgo.Record, err error) {
+		p.metrics.inFlight.Dec()
+		p.metrics.inFlightBytes.Sub(float64(size))
+		p.bytes.Release(size)
+		p.events.Release(1)
+		if err != nil {
+			err = unavailable{err}
+		}
+		p.note(err)
+		p.metrics.count(err)
+		done(Result{EventID: id, Err: err})
+	})
+}
+
+func (p *Publisher) tryAcquire(size int64) error {
+	if !p.events.TryAcquire(1) {
+		return ErrBusy
+	}
+	if !p.bytes.TryAcquire(size) {
+		p.events.Release(1)
+		return ErrBusy
+	}
+	return nil
+}
+
+func (p *Publisher) acquire(ctx context.Context, size int64) error {
+	if err := p.events.Acquire(ctx, 1); err != nil {
+		return unavailable{err}
+	}
+	if err := p.bytes.Acquire(ctx, size); err != nil {
+		p.events.Release(1)
+		return unavailable{err}
+	}
+	return nil
+}
+
+// note logs when writing begins to fail and when it works again, not every event.
+func (p *Publisher) note(err error) {
+	switch {
+	case err != nil && !p.down.Swap(true):
+		p.log.Error("events cannot be written", "topic", p.topic, "error", errors.Unwrap(err))
+	case err == nil && p.down.Load() && p.down.Swap(false):
+		p.log.Info("events are written again", "topic", p.topic)
+	}
+}
+
+// unavailable is ErrUnavailable with its cause, which the log gets and the caller does not.
+type unavailable struct{ cause error }
+
+func (u unavailable) Error() string        { return ErrUnavailable.Error() }
+func (u unavailable) Is(target error) bool { return target == ErrUnavailable }
+func (u unavailable) Unwrap() error        { return u.cause }
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }

@@ -1,0 +1,135 @@
+package redisstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// DefaultTimeout is the time that one call may take in all: connecting, waiting for a connection,
+// asking.
+const DefaultTimeout = 100 * time.Millisecond
+
+// Config says where Redis is.
+type Config struct {
+	URL     string        `name:"redis-url" env:"DOORSTEP_REDIS_URL" placeholder:"URL" help:"Redis 7: redis://[user:password@]host:port[/db], rediss:// for TLS. Not set: an embedded one."`
+	Prefix  string        `name:"redis-prefix" env:"DOORSTEP_REDIS_PREFIX" default:"doorstep:" help:"What every key begins with; tells installations on one Redis apart."`
+	Timeout time.Duration `name:"redis-timeout" env:"DOORSTEP_REDIS_TIMEOUT" default:"100ms" help:"Time for one call in all. A Redis that takes longer is away, and is left alone until it answers again."`
+}
+
+// ErrAway is the error of a call that was not made because Redis is away.
+var ErrAway = errors.New("redis is away")
+
+// Client is a connection to Redis that costs little when Redis is away: the call that finds out
+// takes at most Config.Timeout; those after it fail at once with ErrAway, while one PING at a time
+// is sent beside them, until one is answered. It is safe for concurrent use.
+type Client struct {
+	redis   *redis.Client
+	prefix  string
+	timeout time.Duration
+
+	life   context.Context // of the probes
+	end    context.CancelFunc
+	probes sync.WaitGroup
+
+	mu      sync.Mutex
+	breaker breaker
+	closed  bool
+}
+
+// Connect makes a Client. Redis need not be there yet: it errs only if cfg is at fault, and never
+// shows the URL, which may hold a password.
+func Connect(cfg Config) (*Client, error) {
+	options, err := redis.ParseURL(cfg.URL)
+	if err != nil {
+		return nil, errors.New("redis URL cannot be read: want redis://[user:password@]host:port[/db], or rediss:// for TLS")
+	}
+	if cfg.Timeout < 0 {
+		return nil, fmt.Errorf("redis timeout %s is below zero", cfg.Timeout)
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	options.ContextTimeoutEnabled = true // our deadline holds for the call, these for what outlives it
+	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = cfg.Timeout, cfg.Timeout, cfg.Timeout, cfg.Timeout
+	options.DialerRetries = 1
+	options.MaxRetries = -1 // none: a compare-and-set that went through must not be made again
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
+	c := &Client{redis: redis.NewClient(options), prefix: cfg.Prefix, timeout: cfg.Timeout}
+	c.life, c.end = context.WithCancel(context.Background())
+	return c, nil
+}
+
+// Close ends the connections. Calls after it fail.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.end()
+	c.probes.Wait()
+	return c.redis.Close()
+}
+
+// Away reports whether the last that was heard of Redis is that it is away.
+func (c *Client) Away() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.breaker.away
+}
+
+// call lets fn ask Redis, for at most the timeout, unless it is away.
+func (c *Client) call(ctx context.Context, fn func(context.Context) error) error {
+	if !c.admit() {
+		return ErrAway
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	err := fn(ctx)
+	if unanswered(err) {
+		c.mu.Lock()
+		c.breaker.fail(time.Now())
+		c.mu.Unlock()
+	}
+	return err
+}
+
+// admit reports whether a call may be made, and starts a probe if one is due.
+func (c *Client) admit() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return true // the library says so itself
+	}
+	admitted, probe := c.breaker.ask(time.Now())
+	if probe {
+		c.probes.Go(c.probe)
+	}
+	return admitted
+}
+
+func (c *Client) probe() {
+	ctx, cancel := context.WithTimeout(c.life, c.timeout)
+	defer cancel()
+	err := c.redis.Ping(ctx).Err()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.breaker.probed(time.Now(), !unanswered(err))
+}
+
+// unanswered reports whether err means that Redis is away. A reply of Redis, even one that refuses,
+// is an answer; a caller that gave up says nothing.
+func unanswered(err error) bool {
+	var reply redis.Error
+	switch {
+	case err == nil, errors.As(err, &reply), errors.Is(err, context.Canceled), errors.Is(err, redis.ErrClosed):
+		return false
+	default:
+		return true
+	}
+}

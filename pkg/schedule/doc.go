@@ -1,0 +1,33 @@
+// Package schedule decides whose delivery is sent next, and whose must step aside, so that a slow
+// or dead receiver harms nobody else.
+//
+// # Turns
+//
+// Webhooks with something to send stand in a ring and are served by deficit round robin: each
+// turn adds a quantum of bytes, and a delivery costs its size (at least a KiB), so that many small
+// deliveries and few large ones get the same share. A webhook leaves the ring while it has nothing
+// queued, is at its cap, or is out of its rate; it comes back at the end.
+//
+// # Caps
+//
+// A webhook may have cap POSTs in flight. The cap starts at 2 and grows by one with each success,
+// which doubles it in a round, up to 16, and on to the webhook's limit while answers are fast; each
+// failure halves it, down to 1. So a receiver that hangs holds one POST, and its own only.
+//
+// # Who steps aside
+//
+// A webhook's pace is cap / latency; the latency is a moving average of its answers or, if longer,
+// the time since it last made progress. What it can send within Config.Horizon may wait in memory;
+// a delivery beyond that would wait longer than parking takes, so it is parked: Push says Park,
+// and Shed takes back what was queued before the receiver slowed down. A fast receiver with a large
+// backlog is never parked: what it lacks is only the sender's own speed, and then the queue as a
+// whole fills up and Push says Full, which holds the log instead of rewriting it.
+//
+// # Bounds
+//
+// Memory: Config.MaxQueued deliveries, Config.MaxQueuedBytes. A webhook that answers nothing keeps
+// Horizon x 16 / silence queued deliveries, so at most 80 after a second of silence, and after that
+// Horizon x cap / silence: one, once its POSTs take the full 10 s.
+//
+// A Queue is not safe for use by several goroutines at once; it has no clock of its own.
+package schedule

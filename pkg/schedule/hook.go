@@ -1,0 +1,126 @@
+package schedule
+
+import "time"
+
+// hook is one webhook's queue, cap and pace.
+type hook[T any] struct {
+	id     string
+	limits Limits
+
+	waited, fresh fifo[T] // waited goes first
+	deficit       int     // bytes it may still send in its turn
+
+	cap      int
+	inFlight int
+	latency  time.Duration // moving average of the answers
+	progress time.Time     // of its last answer, or when it began to have something in flight
+
+	allowedAt time.Time // of the next POST under the rate limit
+
+	inRing     bool
+	next, prev *hook[T]
+	isLimited  bool
+}
+
+type entry[T any] struct {
+	item T
+	size int // bytes
+}
+
+func newHook[T any](id string, now time.Time) *hook[T] {
+	return &hook[T]{id: id, cap: startCap, latency: firstLatency, progress: now}
+}
+
+func (h *hook[T]) queued() int { return h.waited.len() + h.fresh.len() }
+
+// room is how many deliveries may be queued: what is sent within the horizon at the pace of now.
+func (h *hook[T]) room(now time.Time, cfg Config) int {
+	latency := max(h.latency, time.Microsecond)
+	if h.inFlight > 0 {
+		latency = max(latency, now.Sub(h.progress))
+	}
+	// A quick receiver's cap is still growing: judge it by what it may grow to.
+	flight := h.cap
+	if latency <= fastLatency && h.inFlight < steadyCap {
+		flight = max(flight, min(steadyCap, h.limit(cfg)))
+	}
+	room := int(cfg.Horizon * time.Duration(flight) / latency)
+	if r := h.limits.RateLimit; r > 0 {
+		room = min(room, int(cfg.Horizon.Seconds()*float64(r)))
+	}
+	return max(room, 1)
+}
+
+func (h *hook[T]) limit(cfg Config) int {
+	if h.limits.MaxInFlight > 0 {
+		return h.limits.MaxInFlight
+	}
+	return cfg.GrowTo
+}
+
+func (h *hook[T]) start(now time.Time) {
+	if h.inFlight == 0 {
+		h.progress = now
+	}
+	h.inFlight++
+	if r := h.limits.RateLimit; r > 0 {
+		// A burst of at most a tenth of a second's worth.
+		earliest := now.Add(-100 * time.Millisecond)
+		if h.allowedAt.Before(earliest) {
+			h.allowedAt = earliest
+		}
+		h.allowedAt = h.allowedAt.Add(time.Second / time.Duration(r))
+	}
+}
+
+func (h *hook[T]) allowed(now time.Time) bool {
+	return h.limits.RateLimit == 0 || !h.allowedAt.After(now)
+}
+
+func (h *hook[T]) finish(now time.Time, latency time.Duration, ok bool, cfg Config) {
+	h.inFlight--
+	h.progress = now
+	h.latency += (latency - h.latency) / 8
+	limit := h.limit(cfg)
+	switch {
+	case !ok:
+		h.cap = max(1, h.cap/2)
+	case h.cap < min(steadyCap, limit) || (h.cap < limit && latency <= fastLatency):
+		h.cap++
+	}
+	h.cap = min(h.cap, limit)
+}
+
+func (h *hook[T]) push(e entry[T], waited bool) {
+	if waited {
+		h.waited.push(e)
+	} else {
+		h.fresh.push(e)
+	}
+}
+
+func (h *hook[T]) head() entry[T] {
+	if h.waited.len() > 0 {
+		return h.waited.head()
+	}
+	return h.fresh.head()
+}
+
+func (h *hook[T]) pop() {
+	if h.waited.len() > 0 {
+		h.waited.pop()
+		return
+	}
+	h.fresh.pop()
+}
+
+func (h *hook[T]) popNewest() entry[T] {
+	if h.fresh.len() > 0 {
+		return h.fresh.popNewest()
+	}
+	return h.waited.popNewest()
+}
+
+func (h *hook[T]) dropIf(gone func(T) bool) []entry[T] {
+	return append(h.waited.dropIf(gone), h.fresh.dropIf(gone)...)
+}

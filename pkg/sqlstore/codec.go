@@ -1,0 +1,187 @@
+package sqlstore
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// stamp is a time as it is stored: Unix nanoseconds, 0 for the zero time.
+type stamp struct{ t *time.Time }
+
+// Scan reads a stored time.
+func (s stamp) Scan(v any) error {
+	n, ok := v.(int64)
+	if !ok {
+		return fmt.Errorf("time is a %T", v)
+	}
+	*s.t = time.Time{}
+	if n != 0 {
+		*s.t = time.Unix(0, n).UTC()
+	}
+	return nil
+}
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// document is a JSON column.
+type document struct{ to any }
+
+// Scan reads a stored JSON text.
+func (d document) Scan(v any) error {
+	switch text := v.(type) {
+	case string:
+		return json.Unmarshal([]byte(text), d.to)
+	case []byte:
+		return json.Unmarshal(text, d.to)
+	}
+	return fmt.Errorf("JSON is a %T", v)
+}
+
+// asJSON is the JSON text of a value that cannot fail to have one.
+func asJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // texts, numbers and bools only
+	}
+	return string(b)
+}
+
+func list[T any](v []T) string {
+	if len(v) == 0 {
+		return "[]"
+	}
+	return asJSON(v)
+}
+
+func dict[T any](v map[string]T) string {
+	if len(v) == 0 {
+		return "{}"
+	}
+	return asJSON(v)
+}
+
+// The JSON columns' shapes; nouns have no tags.
+type (
+	headerRow struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	}
+	signingKeyRow struct {
+		Scheme    string `json:"scheme"`
+		KeyID     string `json:"key_id"`
+		Secret    []byte `json:"secret"`
+		ExpiresAt int64  `json:"expires_at,omitempty"`
+	}
+	payloadRow struct {
+		Format    string    `json:"format,omitempty"`
+		Exclude   *[]string `json:"exclude,omitempty"`
+		Stringify *bool     `json:"stringify,omitempty"`
+	}
+	policyRow struct {
+		WarnAfter           *int   `json:"warn_after,omitempty"`
+		DisableAfter        *int   `json:"disable_after,omitempty"`
+		MaxWebhooksPerEvent *int   `json:"max_webhooks_per_event,omitempty"`
+		RetryCount          *int   `json:"retry_count,omitempty"`
+		TimeoutSeconds      *int64 `json:"timeout_seconds,omitempty"`
+		Reactivation        string `json:"reactivation,omitempty"`
+	}
+)
+
+func payloadToRow(p webhook.Payload) payloadRow {
+	return payloadRow{Format: string(p.Format), Exclude: p.Exclude, Stringify: p.Stringify}
+}
+
+func (r payloadRow) payload() webhook.Payload {
+	return webhook.Payload{Format: webhook.Format(r.Format), Exclude: r.Exclude, Stringify: r.Stringify}
+}
+
+func policyToRow(p tenant.Policy) policyRow {
+	return policyRow{
+		WarnAfter: p.WarnAfter, DisableAfter: p.DisableAfter, MaxWebhooksPerEvent: p.MaxWebhooksPerEvent,
+		RetryCount: p.RetryCount, TimeoutSeconds: wholeSeconds(p.Timeout), Reactivation: p.Reactivation,
+	}
+}
+
+func (r policyRow) policy() tenant.Policy {
+	return tenant.Policy{
+		WarnAfter: r.WarnAfter, DisableAfter: r.DisableAfter, MaxWebhooksPerEvent: r.MaxWebhooksPerEvent,
+		RetryCount: r.RetryCount, Timeout: fromSeconds(r.TimeoutSeconds), Reactivation: r.Reactivation,
+	}
+}
+
+func wholeSeconds(d *time.Duration) *int64 {
+	if d == nil {
+		return nil
+	}
+	n := int64(*d / time.Second)
+	return &n
+}
+
+func fromSeconds(n *int64) *time.Duration {
+	if n == nil {
+		return nil
+	}
+	d := time.Duration(*n) * time.Second
+	return &d
+}
+
+// Page asks for a part of a list, oldest first.
+type Page struct {
+	After string // the cursor that the part before ended with; empty: from the start
+	Limit int
+}
+
+// cursor names the row that a page ends with: when it was created, and its id.
+func cursor(createdAt time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(nanos(createdAt), 10) + " " + id))
+}
+
+func (p Page) after() (createdAt int64, id string, err error) {
+	if p.After == "" {
+		return -1, "", nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(p.After)
+	if err != nil {
+		return 0, "", ErrCursor
+	}
+	at, id, _ := strings.Cut(string(b), " ")
+	if createdAt, err = strconv.ParseInt(at, 10, 64); err != nil || id == "" || strings.ContainsRune(id, 0) {
+		return 0, "", ErrCursor
+	}
+	return createdAt, id, nil
+}
+
+// cut shortens rows that were read with one more than the limit to the page, with the cursor of the
+// next one, empty at the end.
+func cut[T any](rows []T, limit int, at func(T) (time.Time, string)) ([]T, string) {
+	if len(rows) <= limit {
+		return rows, ""
+	}
+	rows = rows[:limit]
+	return rows, cursor(at(rows[limit-1]))
+}
+
+// places are the placeholders $from to $(from+n-1).
+func places(from, n int) string {
+	b := make([]byte, 0, 5*n)
+	for i := range n {
+		if i > 0 {
+			b = append(b, ',', ' ')
+		}
+		b = append(b, '$')
+		b = strconv.AppendInt(b, int64(from+i), 10)
+	}
+	return string(b)
+}

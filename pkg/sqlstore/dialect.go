@@ -1,0 +1,181 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net/url"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
+	_ "modernc.org/sqlite"             // driver "sqlite"
+)
+
+// dialect is what differs between the two databases. Placeholders ($1), upserts, row values and
+// RETURNING are the same in both, so the statements are.
+type dialect struct {
+	name       string // of the migrations' directory and in errors
+	serverLock bool   // locks are the server's, not this process's
+}
+
+var (
+	sqlite   = dialect{name: "sqlite"}
+	postgres = dialect{name: "postgres", serverLock: true}
+)
+
+// Pools. PostgreSQL's default allows 100 connections in all; several consoles and recorders share them.
+const (
+	postgresConns = 16
+	sqliteReaders = 4
+	connIdleTime  = 5 * time.Minute
+)
+
+func (s *Store) openPostgres(ctx context.Context, dsn string) error {
+	s.dialect = postgres
+	db, err := sql.Open("pgx", dsn)
+	if err != nil {
+		return fmt.Errorf("postgres-url: %w", err) // pgx masks the password
+	}
+	db.SetMaxOpenConns(postgresConns)
+	db.SetMaxIdleConns(postgresConns / 4)
+	db.SetConnMaxIdleTime(connIdleTime)
+	s.write, s.read = db, db
+	if err := s.Ping(ctx); err != nil {
+		return err
+	}
+	return s.migrate(ctx)
+}
+
+func (s *Store) openSQLite(ctx context.Context, path string) error {
+	s.dialect = sqlite
+	var err error
+	// synchronous=NORMAL: in WAL mode a killed process loses nothing, a power cut at most the last
+	// seconds, as the embedded log does.
+	if s.write, err = openSQLite(path, "_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)"); err != nil {
+		return err
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := s.write.PingContext(ctx); err != nil {
+		return fmt.Errorf("sqlite %s: %w", path, err)
+	}
+	unlock, err := lockFile(ctx, path+".migrate")
+	if err != nil {
+		return err
+	}
+	err = errors.Join(s.migrate(ctx), unlock())
+	if err != nil {
+		return err
+	}
+	if s.read, err = openSQLite(path, "_pragma=query_only(1)"); err != nil {
+		return err
+	}
+	s.read.SetMaxOpenConns(sqliteReaders)
+	s.read.SetMaxIdleConns(sqliteReaders)
+	return s.Ping(ctx)
+}
+
+func openSQLite(path string, params ...string) (*sql.DB, error) {
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)"
+	for _, p := range params {
+		dsn += "&" + p
+	}
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("sqlite %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// lockFile takes a lock between processes on one machine: an exclusive transaction in an empty
+// SQLite file, which the system ends if the process dies.
+func lockFile(ctx context.Context, path string) (unlock func() error, err error) {
+	db, err := openSQLite(path, "_txlock=exclusive")
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), db.Close())
+	}
+	return func() error {
+		_ = tx.Rollback() // it wrote nothing; the end of ctx has done it already
+		return db.Close()
+	}, nil
+}
+
+// Lock is a named lock, held until Release or until its holder's connection ends.
+type Lock struct {
+	store *Store
+	name  string
+	conn  *sql.Conn // PostgreSQL: the session that holds it
+}
+
+// TryLock takes the lock of that name if nobody holds it. PostgreSQL: among all its clients, for as
+// long as the session lives, so it does not work through a pooler that shares sessions; a holder
+// whose machine vanished is found out within 10 s. SQLite: within this Store, whose file one
+// process owns.
+func (s *Store) TryLock(ctx context.Context, name string) (*Lock, bool, error) {
+	if !s.dialect.serverLock {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.locks[name] {
+			return nil, false, nil
+		}
+		s.locks[name] = true
+		return &Lock{store: s, name: name}, true, nil
+	}
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return nil, false, fmt.Errorf("lock %s: %w", name, err)
+	}
+	var held bool
+	err = conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1) FROM
+		(SELECT set_config('tcp_keepalives_idle', '4', false), set_config('tcp_keepalives_interval', '2', false),
+			set_config('tcp_keepalives_count', '3', false)) AS s`, lockNumber(name)).Scan(&held)
+	if err != nil || !held {
+		discard(conn)
+		if err != nil {
+			err = fmt.Errorf("lock %s: %w", name, err)
+		}
+		return nil, false, err
+	}
+	return &Lock{store: s, name: name, conn: conn}, true, nil
+}
+
+// Held errs if the lock may have been lost.
+func (l *Lock) Held(ctx context.Context) error {
+	if l.conn == nil {
+		return nil
+	}
+	if _, err := l.conn.ExecContext(ctx, `SELECT 1`); err != nil {
+		return fmt.Errorf("lock %s: %w", l.name, err)
+	}
+	return nil
+}
+
+// Release gives the lock back.
+func (l *Lock) Release() {
+	if l.conn != nil {
+		discard(l.conn)
+		return
+	}
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
+	delete(l.store.locks, l.name)
+}
+
+// discard ends a session, and with it the locks and settings that it has.
+func discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	_ = conn.Close()
+}
+
+func lockNumber(name string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("doorstep/" + name))
+	return int64(h.Sum64()) //nolint:gosec // any number does
+}

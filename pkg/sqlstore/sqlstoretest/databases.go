@@ -1,0 +1,75 @@
+package sqlstoretest
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+)
+
+// Each runs a test on every database that there is: SQLite in a file of its own, and PostgreSQL in a
+// schema of its own where TEST_POSTGRES holds a URL.
+func Each(t *testing.T, test func(t *testing.T, cfg sqlstore.Config)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
+}
+
+// SQLite is a database in a new file.
+func SQLite(t *testing.T) sqlstore.Config {
+	return sqlstore.Config{SQLitePath: filepath.Join(t.TempDir(), "doorstep.db")}
+}
+
+// Postgres is a new schema of the database that TEST_POSTGRES names (a URL). Without it the test is
+// skipped, or fails where TEST_REQUIRE_REAL is 1.
+func Postgres(t *testing.T) sqlstore.Config {
+	t.Helper()
+	server := os.Getenv("TEST_POSTGRES")
+	if server == "" {
+		if os.Getenv("TEST_REQUIRE_REAL") == "1" {
+			t.Fatal("TEST_POSTGRES names no PostgreSQL, and TEST_REQUIRE_REAL=1")
+		}
+		t.Skip("TEST_POSTGRES names no PostgreSQL")
+	}
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal("TEST_POSTGRES is not a URL")
+	}
+	db, err := sql.Open("pgx", server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	schema := "t_" + rand.Text()
+	if _, err := db.Exec(`CREATE SCHEMA "` + schema + `"`); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := db.Exec(`DROP SCHEMA "` + schema + `" CASCADE`); err != nil {
+			t.Error(err)
+		}
+		_ = db.Close()
+	})
+	q := u.Query()
+	q.Set("search_path", `"`+schema+`"`)
+	u.RawQuery = q.Encode()
+	return sqlstore.Config{PostgresURL: u.String()}
+}
+
+// Open opens a store for the time of a test.
+func Open(t *testing.T, cfg sqlstore.Config) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.Open(context.Background(), cfg, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}

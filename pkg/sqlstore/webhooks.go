@@ -1,0 +1,183 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// webhookColumns are in the order of webhookValues and scanWebhook. The first four never change.
+var webhookColumns = []string{
+	"id", "tenant", "created_at", "api_key_id",
+	"name", "description", "url", "active", "paused", "event_types", "filters", "condition", "headers", "payload",
+	"retry_count", "timeout_seconds", "rate_limit", "max_in_flight", "external_reference", "metadata", "signing_keys",
+	"developer_client_id", "third_party", "generation", "version", "updated_at",
+}
+
+const webhookFixed = 4
+
+func webhookValues(w webhook.Webhook) []any {
+	var headers []headerRow
+	for _, h := range w.Headers {
+		headers = append(headers, headerRow(h))
+	}
+	var keys []signingKeyRow
+	for _, k := range w.SigningKeys {
+		keys = append(keys, signingKeyRow{string(k.Scheme), k.Secret.KeyID, k.Secret.Bytes, nanos(k.ExpiresAt)})
+	}
+	return []any{
+		w.ID, w.Tenant, nanos(w.CreatedAt), w.APIKeyID,
+		w.Name, w.Description, w.URL, w.Active, w.Paused, list(w.EventTypes), dict(w.Filters), w.Condition, list(headers),
+		asJSON(payloadToRow(w.Payload)), w.RetryCount, wholeSeconds(w.Timeout), w.RateLimit, w.MaxInFlight,
+		w.ExternalReference, dict(w.Metadata), list(keys), w.DeveloperClientID, w.ThirdParty,
+		int64(w.Generation), int64(w.Version), nanos(w.UpdatedAt), //nolint:gosec // both grow by ones
+	}
+}
+
+func scanWebhook(row scanner) (webhook.Webhook, error) {
+	var (
+		w       webhook.Webhook
+		headers []headerRow
+		keys    []signingKeyRow
+		payload payloadRow
+		timeout *int64
+	)
+	err := row.Scan(&w.ID, &w.Tenant, stamp{&w.CreatedAt}, &w.APIKeyID,
+		&w.Name, &w.Description, &w.URL, &w.Active, &w.Paused, document{&w.EventTypes}, document{&w.Filters}, &w.Condition,
+		document{&headers}, document{&payload}, &w.RetryCount, &timeout, &w.RateLimit, &w.MaxInFlight,
+		&w.ExternalReference, document{&w.Metadata}, document{&keys}, &w.DeveloperClientID, &w.ThirdParty,
+		&w.Generation, &w.Version, stamp{&w.UpdatedAt})
+	if err != nil {
+		return webhook.Webhook{}, err
+	}
+	for _, h := range headers {
+		w.Headers = append(w.Headers, webhook.Header(h))
+	}
+	for _, k := range keys {
+		key := webhook.SigningKey{Scheme: webhook.Scheme(k.Scheme), Secret: webhook.Sealed{KeyID: k.KeyID, Bytes: k.Secret}}
+		if k.ExpiresAt != 0 {
+			key.ExpiresAt = time.Unix(0, k.ExpiresAt).UTC()
+		}
+		w.SigningKeys = append(w.SigningKeys, key)
+	}
+	w.Payload, w.Timeout = payload.payload(), fromSeconds(timeout)
+	if len(w.Filters) == 0 {
+		w.Filters = nil
+	}
+	if len(w.Metadata) == 0 {
+		w.Metadata = nil
+	}
+	if len(w.EventTypes) == 0 {
+		w.EventTypes = nil
+	}
+	return w, nil
+}
+
+var selectWebhooks = "SELECT " + strings.Join(webhookColumns, ", ") + " FROM webhooks"
+
+// CreateWebhook stores a new webhook as version 1 of generation 1 and returns it so. Its tenant is
+// made if it is new.
+func (s *Store) CreateWebhook(ctx context.Context, w webhook.Webhook) (webhook.Webhook, error) {
+	w.Generation, w.Version = 1, 1
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		if err := ensureTenant(ctx, tx, w.Tenant, w.CreatedAt); err != nil {
+			return err
+		}
+		values := webhookValues(w)
+		_, err := tx.ExecContext(ctx, "INSERT INTO webhooks ("+strings.Join(webhookColumns, ", ")+
+			") VALUES ("+places(1, len(values))+")", values...)
+		if err != nil {
+			return err
+		}
+		return announce(ctx, tx, KindWebhook, w.ID)
+	})
+	if err != nil {
+		return webhook.Webhook{}, fmt.Errorf("create webhook %s: %w", w.ID, err)
+	}
+	return w, nil
+}
+
+// Webhook is the tenant's webhook of that id. It errs with ErrNotFound, also for another tenant's.
+func (s *Store) Webhook(ctx context.Context, tenant, id string) (webhook.Webhook, error) {
+	w, err := one(ctx, s.read, scanWebhook, selectWebhooks+" WHERE tenant = $1 AND id = $2", tenant, id)
+	if err != nil {
+		return webhook.Webhook{}, fmt.Errorf("webhook %s: %w", id, err)
+	}
+	return w, nil
+}
+
+// Webhooks lists a tenant's webhooks, oldest first, with the cursor of the next page, empty at the
+// end. It errs with ErrCursor.
+func (s *Store) Webhooks(ctx context.Context, tenant string, p Page) ([]webhook.Webhook, string, error) {
+	at, id, err := p.after()
+	if err != nil {
+		return nil, "", err
+	}
+	rows, err := all(ctx, s.read, scanWebhook, selectWebhooks+
+		" WHERE tenant = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4", tenant, at, id, p.Limit+1)
+	if err != nil {
+		return nil, "", fmt.Errorf("list webhooks: %w", err)
+	}
+	rows, next := cut(rows, p.Limit, func(w webhook.Webhook) (time.Time, string) { return w.CreatedAt, w.ID })
+	return rows, next, nil
+}
+
+// UpdateWebhook stores w, which was read at w.Version, as the next version and returns it so. It
+// errs with ErrConflict if the webhook has another version by now, with ErrNotFound if it is gone.
+// ID, tenant, creation time and creator stay.
+func (s *Store) UpdateWebhook(ctx context.Context, w webhook.Webhook) (webhook.Webhook, error) {
+	before := w.Version
+	w.Version++
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		values := webhookValues(w)[webhookFixed:]
+		n := len(values)
+		res, err := tx.ExecContext(ctx, "UPDATE webhooks SET ("+strings.Join(webhookColumns[webhookFixed:], ", ")+") = ("+
+			places(1, n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
+			append(values, w.Tenant, w.ID, int64(before))...) //nolint:gosec // grows by ones
+		if err != nil {
+			return err
+		}
+		if done, err := res.RowsAffected(); err != nil || done == 1 {
+			return joinAnnounce(ctx, tx, err, KindWebhook, w.ID)
+		}
+		var version int64
+		if _, err := one(ctx, tx, func(row scanner) (int64, error) { return version, row.Scan(&version) },
+			"SELECT version FROM webhooks WHERE tenant = $1 AND id = $2", w.Tenant, w.ID); err != nil {
+			return err
+		}
+		return ErrConflict
+	})
+	if err != nil {
+		return webhook.Webhook{}, fmt.Errorf("update webhook %s: %w", w.ID, err)
+	}
+	return w, nil
+}
+
+// DeleteWebhook removes a tenant's webhook. It errs with ErrNotFound.
+func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		return remove(ctx, tx, KindWebhook, id, "DELETE FROM webhooks WHERE tenant = $1 AND id = $2", tenant, id)
+	})
+	if err != nil {
+		return fmt.Errorf("delete webhook %s: %w", id, err)
+	}
+	return nil
+}
+
+// remove deletes one row and announces it.
+func remove(ctx context.Context, tx *sql.Tx, kind Kind, key, statement string, args ...any) error {
+	res, err := tx.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil {
+		return err
+	} else if n == 0 {
+		return ErrNotFound
+	}
+	return announce(ctx, tx, kind, key)
+}

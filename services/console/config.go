@@ -1,0 +1,47 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+)
+
+// Config is what a console needs to know.
+type Config struct {
+	Kafka  kafka.Config    `kong:"-"`
+	SQL    sqlstore.Config `kong:"-"`
+	Egress egress.Policy   `kong:"-"` // which URLs may be registered
+
+	HTTP         string `name:"http" env:"DOORSTEP_HTTP_ADDR" default:":8080" help:"Address of the REST API, host:port."`
+	BootstrapKey string `name:"bootstrap-key" env:"DOORSTEP_BOOTSTRAP_KEY" help:"Platform API key with every scope, made at the first start, at least 20 characters. Empty: one is generated. Prefer the environment: a flag can be seen by other users of the machine."`
+
+	Publish publish.Config `embed:"" prefix:"console-" envprefix:"DOORSTEP_CONSOLE_"` // of events that come over REST
+
+	// Room errs while no more events may be taken, e.g. for want of disk. Nil: there is room.
+	Room func() error `kong:"-"`
+	// Mount adds routes to the console's address, e.g. /healthz.
+	Mount func(*http.ServeMux) `kong:"-"`
+	// FirstKey is given the platform key that was generated at the first start. It is the only time
+	// that the key is known; only its hash is stored.
+	FirstKey func(key string) `kong:"-"`
+}
+
+// minBootstrapKey is about 100 bits of a key that someone typed at random.
+const minBootstrapKey = 20
+
+// Validate says what is wrong with the settings.
+func (c Config) Validate() error {
+	errs := []error{c.Kafka.Validate(), c.SQL.Validate(), c.Publish.Validate()}
+	if c.HTTP == "" {
+		errs = append(errs, errors.New("http: a host:port is required"))
+	}
+	if k := c.BootstrapKey; k != "" && (len(k) < minBootstrapKey || len(k) > 256 || strings.ContainsAny(k, " \t\r\n")) {
+		errs = append(errs, errors.New("bootstrap-key: must have 20 to 256 characters without spaces"))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,13 @@
+// Package console is Doorstep's side for people and their programs: the REST API, and the outbox
+// that carries what they register from SQL into the log.
+//
+//	REST ──▶ SQL (webhook and its outbox row, one transaction) ──drainer──▶ [webhooks] [settings]
+//	REST POST /events ──▶ [events]
+//	[settings] [states] ──▶ REST (is the type known, does the webhook fail)
+//
+// It promises that what commits in SQL reaches the topics within a second, in order per webhook, and
+// what rolls back never does: rows of the outbox are deleted only once their records are committed
+// in the log, and one drainer works at a time. At start everything is written to the topics again.
+// Without SQL nothing can be registered, but events are taken; without the log it is the other way
+// round, and what was registered follows when the log is back.
+package console

@@ -1,0 +1,115 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Limits of the server. A body of 8 MiB has 30 s; an event's answer waits for the log.
+const (
+	readHeaderTimeout = 10 * time.Second
+	readTimeout       = 30 * time.Second
+	writeTimeout      = time.Minute
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 64 << 10
+	shutdownTimeout   = 10 * time.Second
+)
+
+type contextKey int
+
+const (
+	requestIDKey contextKey = iota
+	callerKey
+)
+
+// requestID names the request that a context belongs to.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestIDKey).(string)
+	return id
+}
+
+// recorder notes the status of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// around names every request, measures and logs it, and answers where a handler panics.
+func (s *Service) around(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start, id := time.Now(), "req_"+rand.Text()
+		w.Header().Set("X-Request-Id", id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		rec := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), requestIDKey, id))
+		defer func() {
+			if p := recover(); p != nil {
+				s.log.Error("request panicked", "request_id", id, "route", r.Pattern, "panic", p, "stack", string(debug.Stack()))
+				if rec.status == 0 {
+					writeProblem(rec, r, newProblem(http.StatusInternalServerError, "this is a fault of Doorstep"))
+				}
+			}
+			took := time.Since(start)
+			s.requests.With(prometheus.Labels{"route": r.Pattern, "status": strconv.Itoa(rec.status)}).Observe(took.Seconds())
+			// The path holds ids only; the query and the headers are not logged.
+			s.log.Debug("request", "request_id", id, "method", r.Method, "path", r.URL.Path, "route", r.Pattern, "status", rec.status, "duration", took)
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
+	p.RequestID = requestID(r.Context())
+	w.Header().Set("Content-Type", p.ContentType(""))
+	for name, values := range p.header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p)
+}
+
+// elsewhere answers what no route does: 405 where the path has other methods, else 404.
+func elsewhere(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
+			if _, pattern := mux.Handler(other); pattern != "/" && pattern != "GET /{$}" {
+				w.Header().Add("Allow", method)
+			}
+		}
+		if w.Header().Get("Allow") != "" {
+			writeProblem(w, r, newProblem(http.StatusMethodNotAllowed, "this path has other methods"))
+			return
+		}
+		writeProblem(w, r, newProblem(http.StatusNotFound, "there is no such path; the API is described at /api/openapi.json"))
+	}
+}
+
+func index(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte("Doorstep. The API is described at /api/openapi.json\n"))
+}

@@ -1,0 +1,125 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/doorstep-dev/doorstep/pkg/auth"
+	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+)
+
+// Problem is the body of every error (RFC 9457).
+type Problem struct {
+	Title     string         `json:"title" doc:"What kind of problem it is" example:"Unprocessable Entity"`
+	Status    int            `json:"status" doc:"The HTTP status" example:"422"`
+	Detail    string         `json:"detail,omitempty" doc:"What went wrong this time"`
+	RequestID string         `json:"request_id" doc:"Names the request in Doorstep's log"`
+	Errors    []FieldProblem `json:"errors,omitempty" doc:"The fields at fault"`
+
+	Results   []EventResult  `json:"results,omitempty" doc:"Of an array of events: what became of each"`
+
+	header http.Header
+}
+
+// FieldProblem is one field at fault.
+type FieldProblem struct {
+	Field   string `json:"field" doc:"As it was sent" example:"payload.format"`
+	Message string `json:"message" doc:"What is wrong with it, with the limit" example:"must be raw, standard, cloudevents or thin"`
+}
+
+// Error is the detail.
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus is the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// GetHeaders are the headers that the answer gets.
+func (p *Problem) GetHeaders() http.Header { return p.header }
+
+// ContentType is the media type of problems.
+func (p *Problem) ContentType(string) string { return "application/problem+json" }
+
+func newProblem(status int, detail string) *Problem {
+	p := &Problem{Title: http.StatusText(status), Status: status, Detail: detail, header: http.Header{}}
+	switch status {
+	case http.StatusUnauthorized:
+		p.header.Set("WWW-Authenticate", "Bearer")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		p.header.Set("Retry-After", "1")
+	}
+	return p
+}
+
+func invalidFields(f invalid.Fields) *Problem {
+	p := newProblem(http.StatusUnprocessableEntity, "some fields are not valid")
+	for _, x := range f {
+		p.Errors = append(p.Errors, FieldProblem{Field: x.Name, Message: x.Message})
+	}
+	return p
+}
+
+// problemOf is the answer to an error. What a caller can do nothing about is logged, and told in
+// general terms only.
+func (s *Service) problemOf(ctx context.Context, err error) error {
+	var (
+		problem *Problem
+		fields  invalid.Fields
+	)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &problem):
+		return problem
+	case errors.As(err, &fields):
+		return invalidFields(fields)
+	case errors.Is(err, auth.ErrNoKey), errors.Is(err, auth.ErrWrongKey):
+		return newProblem(http.StatusUnauthorized, err.Error())
+	case errors.Is(err, auth.ErrOtherTenant):
+		return newProblem(http.StatusForbidden, err.Error())
+	case errors.Is(err, sqlstore.ErrNotFound):
+		return newProblem(http.StatusNotFound, "there is nothing of that id")
+	case errors.Is(err, sqlstore.ErrConflict):
+		return newProblem(http.StatusConflict, "it was changed by another request at the same time; read it and try again")
+	case errors.Is(err, sqlstore.ErrCursor):
+		return invalidFields(invalid.Fields{{Name: "cursor", Message: "is not a next_cursor of this list"}})
+	case errors.Is(err, publish.ErrBusy):
+		return newProblem(http.StatusTooManyRequests, err.Error())
+	case errors.Is(err, publish.ErrNoRoom):
+		return newProblem(http.StatusServiceUnavailable, publish.ErrNoRoom.Error())
+	case errors.Is(err, publish.ErrUnavailable):
+		return newProblem(http.StatusServiceUnavailable, err.Error())
+	case ctx.Err() != nil: // the caller has gone, nobody reads this
+		return newProblem(http.StatusServiceUnavailable, "the request was given up")
+	}
+	s.log.Error("request failed", "request_id", requestID(ctx), "error", err)
+	return newProblem(http.StatusServiceUnavailable, "the request could not be carried out; try again later")
+}
+
+// transform gives problems their request id, and turns huma's own errors (parameters, body size) into
+// problems of ours. Huma's package variable NewError would do it too, for the whole program.
+func transform(ctx huma.Context, _ string, v any) (any, error) {
+	switch e := v.(type) {
+	case *Problem:
+		p := *e
+		p.RequestID = requestID(ctx.Context())
+		return &p, nil
+	case *huma.ErrorModel:
+		p := newProblem(e.Status, e.Detail)
+		for _, d := range e.Errors {
+			// The value is not repeated: it may be a secret.
+			if d != nil && d.Location != "" {
+				_, field, _ := strings.Cut(d.Location, ".")
+				p.Errors = append(p.Errors, FieldProblem{Field: field, Message: d.Message})
+			}
+		}
+		p.RequestID = requestID(ctx.Context())
+		return p, nil
+	}
+	return v, nil
+}

@@ -1,0 +1,49 @@
+package console
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+)
+
+// resolveWithin bounds how long a registration waits for DNS. A name that does not resolve in time
+// is accepted: it is judged again when it is dialled.
+const resolveWithin = time.Second
+
+// target judges the URLs of webhooks at registration.
+type target struct {
+	policy egress.Policy
+	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+}
+
+func newTarget(p egress.Policy) target {
+	return target{policy: p, lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	}}
+}
+
+// check says why raw may not be a webhook's URL, in words for its owner.
+func (t target) check(ctx context.Context, raw string) error {
+	u, err := t.policy.CheckURL(raw)
+	if err != nil {
+		return err
+	}
+	if _, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return nil // judged already
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveWithin)
+	defer cancel()
+	addrs, err := t.lookup(ctx, u.Hostname())
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if err := t.policy.CheckAddr(a.Unmap()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

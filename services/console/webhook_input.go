@@ -1,0 +1,146 @@
+package console
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+
+	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// WebhookInput is what a caller may say of a webhook. Null and absent fields take the defaults.
+type WebhookInput struct {
+	Name              string            `json:"name,omitempty" maxLength:"150"`
+	Description       string            `json:"description,omitempty" maxLength:"150"`
+	URL               string            `json:"url,omitempty" maxLength:"512" doc:"Required. https, on port 443 or above 1023, to a public address"`
+	Active            *bool             `json:"active,omitempty" doc:"Default true"`
+	EventTypes        []string          `json:"event_types,omitempty" maxItems:"200" doc:"Required. Types such as card.updated, prefixes such as card.*, or *"`
+	Filters           map[string]string `json:"filters,omitempty" doc:"Attributes that an event must have, at most 16"`
+	Condition         string            `json:"condition,omitempty" maxLength:"2048" doc:"CEL over event and data"`
+	Headers           map[string]string `json:"headers,omitempty" doc:"Sent with every POST, at most 20"`
+	Payload           *PayloadInput     `json:"payload,omitempty"`
+	RetryCount        *int              `json:"retry_count,omitempty" minimum:"0" maximum:"12" doc:"Default: the tenant's, else 3"`
+	TimeoutSeconds    *int              `json:"timeout_seconds,omitempty" minimum:"1" maximum:"30" doc:"Default: the tenant's, else 10"`
+	RateLimit         int               `json:"rate_limit,omitempty" minimum:"0" maximum:"10000" doc:"POSTs per second; 0: not limited"`
+	MaxInFlight       int               `json:"max_in_flight,omitempty" minimum:"0" maximum:"256" doc:"POSTs at once; 0: the default"`
+	ExternalReference string            `json:"external_reference,omitempty" maxLength:"256"`
+	Metadata          map[string]string `json:"metadata,omitempty" doc:"The caller's own, at most 32"`
+	Secret            string            `json:"secret,omitempty" doc:"At creation only: whsec_ and base64 of 24 to 64 random bytes. Default: one is generated"`
+}
+
+// PayloadInput shapes the body; absent fields are the tenant's, else the defaults.
+type PayloadInput struct {
+	Format    string    `json:"format,omitempty" enum:"raw,standard,cloudevents,thin"`
+	Exclude   *[]string `json:"exclude,omitempty" doc:"Paths of fields to remove, e.g. current.customer.email"`
+	Stringify *bool     `json:"stringify,omitempty" doc:"Every scalar as a string"`
+}
+
+// readOnly are fields of a webhook that only Doorstep sets.
+func readOnly() []string {
+	return []string{
+		"id", "api_key_id", "developer_client_id", "third_party", "fail_streak", "fail_streak_started_at", "failure_count",
+		"last_triggered_at", "last_success_at", "last_failed_at", "last_failure_at", "mailed_warning_at", "mailed_disabled_at",
+		"disabled_until", "can_send", "suspended_count", "created_at", "updated_at",
+	}
+}
+
+// inputOf is what a caller said of a webhook so far.
+func inputOf(w webhook.Webhook) WebhookInput {
+	in := WebhookInput{
+		Name: w.Name, Description: w.Description, URL: w.URL, Active: &w.Active, EventTypes: w.EventTypes, Filters: w.Filters,
+		Condition: w.Condition, RetryCount: w.RetryCount, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
+		ExternalReference: w.ExternalReference, Metadata: w.Metadata, Headers: headersView(w.Headers),
+		Payload: &PayloadInput{Format: string(w.Payload.Format), Exclude: w.Payload.Exclude, Stringify: w.Payload.Stringify},
+	}
+	if w.Timeout != nil {
+		in.TimeoutSeconds = pointer(int(*w.Timeout / time.Second))
+	}
+	return in
+}
+
+// patched is w with a merge patch (RFC 7396) applied, and the secret that the patch holds. It checks
+// all but where the URL leads. w itself stays.
+func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, string, error) {
+	// The patch by itself first, so that its faults are told by its own names.
+	var said map[string]any
+	f := decode(patch, &said, "")
+	if len(f) == 0 && said == nil {
+		f.Add("body", "must be an object")
+	}
+	for _, name := range readOnly() {
+		if _, ok := said[name]; ok {
+			f.Add(name, "is read-only")
+			delete(said, name)
+		}
+	}
+	if len(f) > 0 {
+		return webhook.Webhook{}, "", f
+	}
+	before, err := json.Marshal(inputOf(w))
+	if err != nil {
+		return webhook.Webhook{}, "", fmt.Errorf("patch webhook %s: %w", w.ID, err)
+	}
+	merged, err := jsonpatch.MergePatch(before, patch)
+	if err != nil {
+		return webhook.Webhook{}, "", fmt.Errorf("patch webhook %s: %w", w.ID, err)
+	}
+	var in WebhookInput
+	if f := decode(merged, &in, ""); len(f) > 0 {
+		return webhook.Webhook{}, "", f
+	}
+	checkNUL(merged, &f)
+	w = in.apply(w)
+	return w, in.Secret, append(f, w.Check()...).Err()
+}
+
+// apply is w with what a caller says of it.
+func (in WebhookInput) apply(w webhook.Webhook) webhook.Webhook {
+	w.Name, w.Description, w.URL = in.Name, in.Description, in.URL
+	w.Active = in.Active == nil || *in.Active
+	w.EventTypes, w.Filters, w.Condition = in.EventTypes, in.Filters, in.Condition
+	w.RetryCount, w.RateLimit, w.MaxInFlight = in.RetryCount, in.RateLimit, in.MaxInFlight
+	w.ExternalReference, w.Metadata = in.ExternalReference, in.Metadata
+	w.Headers, w.Payload, w.Timeout = nil, webhook.Payload{}, nil
+	for _, name := range slices.Sorted(maps.Keys(in.Headers)) {
+		w.Headers = append(w.Headers, webhook.Header{Name: name, Value: in.Headers[name]})
+	}
+	if p := in.Payload; p != nil {
+		w.Payload = webhook.Payload{Format: webhook.Format(p.Format), Exclude: p.Exclude, Stringify: p.Stringify}
+	}
+	if s := in.TimeoutSeconds; s != nil {
+		// Beyond any limit it stays beyond the limit, and does not overflow.
+		w.Timeout = pointer(time.Duration(min(max(*s, 0), 1000)) * time.Second)
+	}
+	return w
+}
+
+// activates reports whether a patch says active: true, whatever the webhook is.
+func activates(patch []byte) bool {
+	var said struct {
+		Active *bool `json:"active"`
+	}
+	return json.Unmarshal(patch, &said) == nil && said.Active != nil && *said.Active
+}
+
+// signingKey is the key of a secret that a caller gave, or, for none, of the random bytes.
+func signingKey(text string, random [32]byte) (webhook.SigningKey, error) {
+	secret := signature.NewSecret(random)
+	if text != "" {
+		var err error
+		if secret, err = signature.ParseSecret(text); err != nil || secret.Scheme() != signature.SchemeHMAC {
+			return webhook.SigningKey{}, invalid.Fields{{
+				Name:    "secret",
+				Message: fmt.Sprintf("must be whsec_ and base64 of %d to %d random bytes", signature.MinKeyLength, signature.MaxKeyLength),
+			}}
+		}
+	}
+	return webhook.SigningKey{
+		Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: webhook.PlainKeyID, Bytes: secret.Raw()},
+	}, nil
+}

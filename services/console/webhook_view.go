@@ -1,0 +1,126 @@
+package console
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// Webhook is a webhook with what is known of its failures.
+type Webhook struct {
+	ID                string            `json:"id" format:"uuid"`
+	Name              string            `json:"name"`
+	Description       string            `json:"description"`
+	URL               string            `json:"url"`
+	Active            bool              `json:"active" doc:"False: nothing new is matched, what is under way is suspended"`
+	EventTypes        []string          `json:"event_types"`
+	Filters           map[string]string `json:"filters"`
+	Condition         string            `json:"condition"`
+	Headers           map[string]string `json:"headers"`
+	Payload           Payload           `json:"payload" doc:"As it is sent: the webhook's own, else its tenant's, else the default"`
+	RetryCount        int               `json:"retry_count" doc:"The webhook's own, else its tenant's, else 3"`
+	TimeoutSeconds    int               `json:"timeout_seconds" doc:"The webhook's own, else its tenant's, else 10"`
+	RateLimit         int               `json:"rate_limit" doc:"POSTs per second; 0: not limited"`
+	MaxInFlight       int               `json:"max_in_flight" doc:"POSTs at once; 0: the default"`
+	ExternalReference string            `json:"external_reference"`
+	Metadata          map[string]string `json:"metadata"`
+	Secret            string            `json:"secret,omitempty" doc:"The signing secret; told when the webhook is made or read by a key that may change it, never in lists"`
+	APIKeyID          string            `json:"api_key_id" doc:"The key that made it"`
+	DeveloperClientID string            `json:"developer_client_id" doc:"Of the key that made it"`
+	ThirdParty        bool              `json:"third_party" doc:"Made by a third-party application's key"`
+
+	FailStreak          int        `json:"fail_streak" doc:"Failed attempts in a row"`
+	FailStreakStartedAt *time.Time `json:"fail_streak_started_at"`
+	FailureCount        uint64     `json:"failure_count" doc:"Failed attempts of all time"`
+	LastTriggeredAt     *time.Time `json:"last_triggered_at" doc:"The last attempt; of attempts without failures around them it may lag"`
+	LastSuccessAt       *time.Time `json:"last_success_at"`
+	LastFailedAt        *time.Time `json:"last_failed_at" doc:"The last failed attempt of the streak"`
+	LastFailureAt       *time.Time `json:"last_failure_at" doc:"The last failed attempt of all time"`
+	MailedWarningAt     *time.Time `json:"mailed_warning_at"`
+	MailedDisabledAt    *time.Time `json:"mailed_disabled_at"`
+	DisabledUntil       *time.Time `json:"disabled_until" doc:"The receiver asked for a wait until then"`
+	CanSend             bool       `json:"can_send" doc:"False while it is disabled, paused, or waits as its receiver asked"`
+	SuspendedCount      *int       `json:"suspended_count" doc:"Null: not counted"`
+
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// Payload shapes the body that is sent.
+type Payload struct {
+	Format    webhook.Format `json:"format" enum:"raw,standard,cloudevents,thin"`
+	Exclude   []string       `json:"exclude" doc:"Paths of fields that are removed"`
+	Stringify bool           `json:"stringify" doc:"Every scalar is sent as a string"`
+}
+
+// view is a webhook as the API shows it at now, without its secret.
+func view(w webhook.Webhook, of tenant.Tenant, s failure.State, now time.Time) Webhook {
+	return Webhook{
+		ID: w.ID, Name: w.Name, Description: w.Description, URL: w.URL, Active: w.Active,
+		EventTypes: w.EventTypes, Filters: orEmpty(w.Filters), Condition: w.Condition, Headers: headersView(w.Headers),
+		Payload:        payloadView(w.Payload.Over(of.Payload)),
+		RetryCount:     *cmp.Or(w.RetryCount, of.Policy.RetryCount, pointer(webhook.DefaultRetryCount)),
+		TimeoutSeconds: int(*cmp.Or(w.Timeout, of.Policy.Timeout, pointer(webhook.DefaultTimeout)) / time.Second),
+		RateLimit:      w.RateLimit, MaxInFlight: w.MaxInFlight, ExternalReference: w.ExternalReference, Metadata: orEmpty(w.Metadata),
+		APIKeyID: w.APIKeyID, DeveloperClientID: w.DeveloperClientID, ThirdParty: w.ThirdParty,
+
+		FailStreak: s.FailStreak, FailStreakStartedAt: orNull(s.FailStreakStartedAt), FailureCount: s.FailureCount,
+		LastTriggeredAt: orNull(later(s.LastSuccessAt, s.LastFailureAt)), LastSuccessAt: orNull(s.LastSuccessAt),
+		LastFailedAt: orNull(s.LastFailedAt), LastFailureAt: orNull(s.LastFailureAt), DisabledUntil: orNull(s.DisabledUntil),
+		CanSend: !w.Paused && s.CanSend(now),
+
+		CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt,
+	}
+}
+
+// secretText is the secret that the webhook's deliveries are signed with now: its newest HMAC key.
+func secretText(w webhook.Webhook) string {
+	for _, k := range w.SigningKeys {
+		if k.Scheme != webhook.SchemeHMAC || k.Secret.KeyID != webhook.PlainKeyID {
+			continue
+		}
+		if s, err := signature.SecretOf(signature.SchemeHMAC, k.Secret.Bytes); err == nil {
+			return s.Text()
+		}
+	}
+	return ""
+}
+
+func payloadView(p webhook.Payload) Payload {
+	v := Payload{Format: cmp.Or(p.Format, webhook.FormatRaw), Exclude: []string{}}
+	if p.Exclude != nil {
+		v.Exclude = append(v.Exclude, *p.Exclude...)
+	}
+	if p.Stringify != nil {
+		v.Stringify = *p.Stringify
+	}
+	return v
+}
+
+func headersView(headers []webhook.Header) map[string]string {
+	m := map[string]string{}
+	for _, h := range headers {
+		m[h.Name] = h.Value
+	}
+	return m
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func pointer[T any](v T) *T { return &v }

@@ -1,0 +1,215 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
+
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+func (s *Service) routeWebhooks(api huma.API) {
+	add(s, api, route{
+		id: "list-webhooks", method: http.MethodGet, path: "webhooks", summary: "List webhooks, oldest first",
+		scope: tenant.ScopeWebhooksRead,
+	}, s.listWebhooks)
+	add(s, api, route{
+		id: "create-webhook", method: http.MethodPost, path: "webhooks", summary: "Register a webhook",
+		scope: tenant.ScopeWebhooks, status: http.StatusCreated, body: WebhookInput{}, maxBody: maxBody, problems: []int{413},
+	}, s.createWebhook)
+	add(s, api, route{
+		id: "get-webhook", method: http.MethodGet, path: "webhooks/{id}", summary: "Show a webhook",
+		scope: tenant.ScopeWebhooksRead, problems: []int{404},
+	}, s.getWebhook)
+	add(s, api, route{
+		id: "patch-webhook", method: http.MethodPatch, path: "webhooks/{id}", summary: "Change a webhook (merge patch, RFC 7396)",
+		scope: tenant.ScopeWebhooks, body: WebhookInput{}, media: "application/merge-patch+json", maxBody: maxBody,
+		problems: []int{404, 409, 413},
+	}, s.patchWebhook)
+	add(s, api, route{
+		id: "delete-webhook", method: http.MethodDelete, path: "webhooks/{id}", summary: "Delete a webhook",
+		scope: tenant.ScopeWebhooks, status: http.StatusNoContent, problems: []int{404},
+	}, s.deleteWebhook)
+}
+
+// show is a webhook as the API answers it, with its secret if secret.
+func (s *Service) show(w webhook.Webhook, of tenant.Tenant, secret bool) Webhook {
+	v := view(w, of, s.states.Get(w.ID, w.Generation), time.Now())
+	if secret {
+		v.Secret = secretText(w)
+	}
+	return v
+}
+
+func (s *Service) listWebhooks(ctx context.Context, in *listInput) (*output[[]Webhook], error) {
+	store, of, err := s.storeAndTenant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	webhooks, next, err := store.Webhooks(ctx, of.ID, in.page())
+	if err != nil {
+		return nil, err
+	}
+	views := make([]Webhook, len(webhooks))
+	for i, w := range webhooks {
+		views[i] = s.show(w, of, false)
+	}
+	return replyList(ctx, views, next), nil
+}
+
+func (s *Service) storeAndTenant(ctx context.Context) (*sqlstore.Store, tenant.Tenant, error) {
+	store, err := s.sql()
+	if err != nil {
+		return nil, tenant.Tenant{}, err
+	}
+	of, err := tenantOf(ctx, store, callerOf(ctx).Tenant)
+	return store, of, err
+}
+
+func (s *Service) createWebhook(ctx context.Context, in *rawInput) (*output[Webhook], error) {
+	store, of, err := s.storeAndTenant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now, key := time.Now().UTC(), callerOf(ctx).Key
+	w, secret, err := patched(webhook.Webhook{Active: true}, in.RawBody)
+	var random [32]byte
+	_, _ = rand.Read(random[:]) // never errs
+	signs, secretErr := signingKey(secret, random)
+	if err := s.checkTarget(ctx, w.URL, err, secretErr); err != nil {
+		return nil, err
+	}
+	w.ID, w.Tenant, w.SigningKeys = uuid.Must(uuid.NewV7()).String(), of.ID, []webhook.SigningKey{signs}
+	w.APIKeyID, w.DeveloperClientID, w.ThirdParty = key.ID, key.DeveloperClientID, key.DeveloperClientID != ""
+	w.CreatedAt, w.UpdatedAt = now, now
+	if w, err = store.CreateWebhook(ctx, w); err != nil {
+		return nil, err
+	}
+	return reply(ctx, s.show(w, of, true)), nil
+}
+
+// checkTarget adds what is wrong with where a URL leads to the faults that were found already, so that
+// a caller hears of all at once.
+func (s *Service) checkTarget(ctx context.Context, url string, found ...error) error {
+	var all invalid.Fields
+	for _, err := range found {
+		var f invalid.Fields
+		if err != nil && !errors.As(err, &f) {
+			return err
+		}
+		all = append(all, f...)
+	}
+	if url != "" {
+		if err := s.target.check(ctx, url); err != nil {
+			all.Add("url", "%s", err)
+		}
+	}
+	return all.Err()
+}
+
+func (s *Service) getWebhook(ctx context.Context, in *idInput) (*output[Webhook], error) {
+	store, of, err := s.storeAndTenant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := readWebhook(ctx, store, of.ID, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	// Who may only read must not be able to sign.
+	return reply(ctx, s.show(w, of, callerOf(ctx).Allows(tenant.ScopeWebhooks))), nil
+}
+
+func readWebhook(ctx context.Context, store *sqlstore.Store, of, id string) (webhook.Webhook, error) {
+	if err := checkID(id); err != nil {
+		return webhook.Webhook{}, err
+	}
+	return store.Webhook(ctx, of, id)
+}
+
+// patchTries is how often a patch is applied to what another request has written meanwhile.
+const patchTries = 5
+
+func (s *Service) patchWebhook(ctx context.Context, in *idRawInput) (*output[Webhook], error) {
+	store, of, err := s.storeAndTenant(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		w, err := s.patchOnce(ctx, store, of, in)
+		if errors.Is(err, sqlstore.ErrConflict) && try < patchTries {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return reply(ctx, s.show(w, of, false)), nil
+	}
+}
+
+func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenant.Tenant, in *idRawInput) (webhook.Webhook, error) {
+	was, err := readWebhook(ctx, store, of.ID, in.ID)
+	if err != nil {
+		return webhook.Webhook{}, err
+	}
+	w, secret, err := patched(was, in.RawBody)
+	if err == nil && secret != "" {
+		err = invalid.Fields{{Name: "secret", Message: "can be given at creation only"}}
+	}
+	url := w.URL
+	if url == was.URL {
+		url = "" // judged when it was registered, and again before each attempt
+	}
+	if err := s.checkTarget(ctx, url, err); err != nil {
+		return webhook.Webhook{}, err
+	}
+	if activates(in.RawBody) {
+		if err := s.ready(s.states.Ready()); err != nil {
+			return webhook.Webhook{}, err
+		}
+		if w.Generation, err = reactivated(was, s.states.Get(w.ID, w.Generation), of.Policy.Reactivation); err != nil {
+			return webhook.Webhook{}, err
+		}
+	}
+	w.UpdatedAt = time.Now().UTC()
+	return store.UpdateWebhook(ctx, w)
+}
+
+// reactivated is the generation of a webhook that an API key's holder sets active. One that the
+// policy disabled is reactivated by hand in the web console only, unless the tenant's setting says
+// "any": then deactivating and activating it raises the generation, which clears its streak. One
+// that merely was inactive keeps its generation and its streak.
+func reactivated(was webhook.Webhook, s failure.State, setting string) (uint64, error) {
+	switch {
+	case !s.Disabled:
+		return was.Generation, nil
+	case setting != "any":
+		return 0, newProblem(http.StatusConflict, fmt.Sprintf(
+			"the webhook was disabled on %s after %d failed attempts in a row; an administrator reactivates it in the web console",
+			s.DisabledAt.UTC().Format(time.RFC3339), s.FailStreak))
+	case was.Active:
+		return was.Generation, nil
+	}
+	return was.Generation + 1, nil
+}
+
+func (s *Service) deleteWebhook(ctx context.Context, in *idInput) (*noOutput, error) {
+	store, err := s.sql()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkID(in.ID); err != nil {
+		return nil, err
+	}
+	return nil, store.DeleteWebhook(ctx, callerOf(ctx).Tenant, in.ID)
+}

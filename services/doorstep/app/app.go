@@ -1,0 +1,260 @@
+// Package app is the whole of Doorstep in one process: the stores that have no address embedded,
+// topics and tables made, every service run, one HTTP address for the API and the probes.
+//
+//	a, err := app.New(ctx, cfg, log)   // listens; errs in one line: port in use, data in use, ...
+//	go a.Run(ctx)                      // until ctx ends or a signal; drains
+//	err = a.WaitReady(ctx)
+//	a.URL(), a.GRPC(), a.Key()
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+	"github.com/doorstep-dev/doorstep/pkg/embedded"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
+	"github.com/doorstep-dev/doorstep/pkg/process"
+	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/services/console"
+	"github.com/doorstep-dev/doorstep/services/ingest"
+	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/sender"
+)
+
+// Config is the settings of everything. A store without an address is embedded.
+type Config struct {
+	// Dir is the data directory of the embedded log and database.
+	Dir string
+	// LogMaxBytes bounds the embedded log on disk; LogSync writes each record through to the disk
+	// before it is acknowledged.
+	LogMaxBytes int64
+	LogSync     bool
+
+	Kafka    kafka.Config      // Brokers empty: embedded
+	Redis    redisstate.Config // URL empty: embedded
+	SQL      sqlstore.Config   // PostgresURL empty: SQLite in Dir
+	Egress   egress.Policy
+	Instance string
+
+	// The services' own settings; what they share (stores, egress, instance, room) is put in here.
+	Ingest  ingest.Config
+	Matcher matcher.Config
+	Sender  sender.Config
+	Console console.Config
+}
+
+// topicsTimeout bounds connecting to the log and making its topics at start.
+const topicsTimeout = 30 * time.Second
+
+// readyEvery is how often WaitReady looks.
+const readyEvery = 10 * time.Millisecond
+
+// App is a Doorstep in this process.
+type App struct {
+	log     *slog.Logger
+	stores  *embedded.Servers
+	admin   *process.Admin
+	ingest  *ingest.Service
+	console *console.Service
+	parts   []process.Component
+
+	mu       sync.Mutex
+	firstKey string
+}
+
+// service is what runs in an App.
+type service interface {
+	Run(ctx context.Context) error
+	Ready() error
+}
+
+// The order of a stop: what takes work in first, what finishes it next, the stores last.
+const (
+	stageStores = iota
+	stageSender
+	stageMatcher
+	stageIntake
+)
+
+// New opens the stores, makes topics and tables, and makes the services, which then listen. Run must
+// follow: it frees what New took.
+func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
+	metrics := obs.Registry()
+	a := &App{log: log, admin: process.NewAdmin(metrics)}
+	if err := a.openStores(ctx, &cfg, metrics); err != nil {
+		return nil, err
+	}
+	err := applyTopics(ctx, cfg.Kafka, log)
+	if err == nil {
+		err = a.makeServices(cfg, metrics)
+	}
+	if err != nil {
+		a.stores.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+// openStores starts the embedded stores and puts their addresses into cfg.
+func (a *App) openStores(ctx context.Context, cfg *Config, metrics prometheus.Registerer) error {
+	c := embedded.Config{
+		Dir: cfg.Dir, Log: len(cfg.Kafka.Brokers) == 0, Redis: cfg.Redis.URL == "", SQL: cfg.SQL.PostgresURL == "",
+		LogMaxBytes: cfg.LogMaxBytes, LogSync: cfg.LogSync, Logger: a.log.With("service", "stores"), Metrics: metrics,
+	}
+	if c.Log {
+		topics, err := cfg.Kafka.Topics()
+		if err != nil {
+			return err
+		}
+		// What no group of this version reads is for people to look at.
+		c.Unread = []string{topics.Attempts, topics.Notices, topics.Suspended, topics.Quarantine}
+	}
+	stores, err := embedded.Open(ctx, c)
+	if err != nil {
+		return err
+	}
+	a.stores = stores
+	if c.Log {
+		cfg.Kafka.Brokers, cfg.Kafka.Embedded = stores.Brokers(), true
+	}
+	if c.Redis {
+		cfg.Redis.URL = stores.RedisURL()
+	}
+	if c.SQL {
+		cfg.SQL.SQLitePath = stores.SQLPath()
+	}
+	return nil
+}
+
+func applyTopics(ctx context.Context, cfg kafka.Config, log *slog.Logger) error {
+	topics, err := cfg.Topics()
+	if err != nil {
+		return err
+	}
+	client, err := cfg.NewClient("topics", log)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, topicsTimeout)
+	defer cancel()
+	if err := kafka.Ping(ctx, client); err != nil {
+		return fmt.Errorf("no broker answers at %v: %w", cfg.Brokers, err)
+	}
+	var options kafka.TopicOptions
+	if cfg.Embedded {
+		options = kafka.EmbeddedTopics()
+	}
+	return kafka.Apply(ctx, kadm.NewClient(client), topics, options)
+}
+
+func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error) {
+	if a.console, err = add(a, "console", stageIntake, metrics, a.consoleConfig(cfg), console.New); err != nil {
+		return err
+	}
+	in := cfg.Ingest
+	in.Kafka, in.Room = cfg.Kafka, a.stores.Room
+	if a.ingest, err = add(a, "ingest", stageIntake, metrics, in, ingest.New); err != nil {
+		return err
+	}
+	m := cfg.Matcher
+	m.Kafka, m.Redis, m.Instance, m.Room = cfg.Kafka, cfg.Redis, cfg.Instance, a.stores.RoomToMatch
+	if _, err = add(a, "matcher", stageMatcher, metrics, m, matcher.New); err != nil {
+		return err
+	}
+	s := cfg.Sender
+	s.Kafka, s.Redis, s.Egress, s.Instance, s.Version = cfg.Kafka, cfg.Redis, cfg.Egress, cfg.Instance, obs.Version()
+	_, err = add(a, "sender", stageSender, metrics, s, sender.New)
+	return err
+}
+
+func (a *App) consoleConfig(cfg Config) console.Config {
+	c := cfg.Console
+	c.Kafka, c.SQL, c.Egress, c.Room = cfg.Kafka, cfg.SQL, cfg.Egress, a.stores.Room
+	mount, told := c.Mount, c.FirstKey
+	c.Mount = func(mux *http.ServeMux) {
+		a.admin.Mount(mux)
+		if mount != nil {
+			mount(mux)
+		}
+	}
+	c.FirstKey = func(key string) {
+		a.mu.Lock()
+		a.firstKey = key
+		a.mu.Unlock()
+		if told != nil {
+			told(key)
+		}
+	}
+	return c
+}
+
+// add makes one service and adds it to what is run. Its metrics carry its name, since several
+// services count the same things.
+func add[C any, S service](a *App, name string, stage int, metrics prometheus.Registerer, cfg C, make func(C, *slog.Logger, prometheus.Registerer) (S, error)) (S, error) {
+	s, err := make(cfg, a.log.With("service", name), prometheus.WrapRegistererWith(prometheus.Labels{"service": name}, metrics))
+	if err != nil {
+		return s, err
+	}
+	a.admin.AddCheck(name, func(context.Context) error { return s.Ready() })
+	a.parts = append(a.parts, process.Component{Name: name, Stage: stage, Run: s.Run})
+	return s, nil
+}
+
+// Run runs everything, and beside it whatever else is given, until ctx ends or a signal comes, then
+// drains. A second signal ends it at once, with process.ErrForced.
+func (a *App) Run(ctx context.Context, beside ...process.Component) error {
+	parts := append(append(beside, a.parts...), process.Component{Name: "stores", Stage: stageStores, Run: a.stores.Run})
+	return process.Run(ctx, process.Config{Log: a.log}, parts...)
+}
+
+// WaitReady returns once every service is ready. It errs if ctx ends before, and says what was not.
+func (a *App) WaitReady(ctx context.Context) error {
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		r := a.admin.Readiness(ctx)
+		if r.Ready {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return notReady(r, ctx.Err())
+		}
+	}
+}
+
+func notReady(r process.Readiness, err error) error {
+	for name, state := range r.Checks {
+		if state != "ok" {
+			err = errors.Join(err, fmt.Errorf("%s is not ready: %s", name, state))
+		}
+	}
+	return err
+}
+
+// URL is where REST, /healthz, /readyz and /metrics answer, e.g. http://127.0.0.1:8080.
+func (a *App) URL() string { return "http://" + a.console.Addr() }
+
+// GRPC is where producers publish, host:port.
+func (a *App) GRPC() string { return a.ingest.Addr() }
+
+// Key is the platform key that was generated at this start, known once WaitReady has returned; empty
+// if there was one already or the settings named one.
+func (a *App) Key() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.firstKey
+}

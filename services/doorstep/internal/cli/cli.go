@@ -1,0 +1,162 @@
+// Package cli is the command line: one file for each command, kong for flags, environment and
+// YAML file.
+//
+// Every setting of a command is a flag, an environment variable and a line of the --config file,
+// in this order of precedence. What goes wrong is told in one line on stderr; the exit code is 2
+// when the command line or a setting is wrong, 1 when the work failed, 130 when a second signal
+// stopped a service at once.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	kongyaml "github.com/alecthomas/kong-yaml"
+
+	"github.com/doorstep-dev/doorstep/pkg/process"
+)
+
+// exitUsage is the exit code for a wrong command line or setting; process.ExitCode has the others.
+const exitUsage = 2
+
+// IO is where a command reads and writes.
+type IO struct {
+	In  io.Reader
+	Out io.Writer // answers
+	Err io.Writer // progress, logs and errors
+}
+
+// commands is the grammar. Services come first, as operators read it.
+type commands struct {
+	Config kong.ConfigFlag `name:"config" env:"DOORSTEP_CONFIG" placeholder:"FILE" help:"YAML file of settings, named as the flags; a section named as the command holds for it alone."`
+
+	//	Up      upCmd      `cmd:"" group:"services" help:"Run everything in one process. Stores without an address are embedded."`
+	//	Ingest  ingestCmd  `cmd:"" group:"services" help:"Take events in over gRPC and write them to the log."`
+	//	Matcher matcherCmd `cmd:"" group:"services" help:"Work out which webhooks want each event."`
+	//	Sender  senderCmd  `cmd:"" group:"services" help:"POST deliveries to their receivers, and again until they are accepted."`
+	//	Console consoleCmd `cmd:"" group:"services" help:"Serve the REST API."`
+
+	Topics  topicsCmd  `cmd:"" group:"setup" help:"Create or check the topics of the log."`
+	Migrate migrateCmd `cmd:"" group:"setup" help:"Bring the database to this version's schema."`
+
+	Publish  publishCmd  `cmd:"" group:"client" help:"Publish one event, or a file of them."`
+	Webhooks webhooksCmd `cmd:"" group:"client" help:"List, show, create, change and delete webhooks."`
+	Keys     keysCmd     `cmd:"" group:"client" help:"List, create and delete API keys."`
+
+	Listen  listenCmd  `cmd:"" group:"tools" help:"Receive webhooks, verify their signatures and print them."`
+	Verify  verifyCmd  `cmd:"" group:"tools" help:"Verify the signature of a saved request."`
+	Version versionCmd `cmd:"" group:"tools" help:"Print the version of this program."`
+}
+
+// errStopped says that a signal ended a client command before its end.
+var errStopped = errors.New("stopped before the end")
+
+// usageError is a wrong command line or setting.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// exited carries the exit code that kong asked for, after --help.
+type exited int
+
+// Main runs the command line args and returns the exit code.
+func Main(args []string, streams IO) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(exited)
+			if !ok {
+				panic(r)
+			}
+			code = int(e)
+		}
+	}()
+	parser, err := newParser(streams)
+	if err != nil {
+		return fail(streams.Err, err)
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return fail(streams.Err, usageError{withHint(err)})
+	}
+	return fail(streams.Err, parsed.Run())
+}
+
+func newParser(streams IO) (*kong.Kong, error) {
+	return kong.New(&commands{},
+		kong.Name("doorstep"),
+		kong.Description("Doorstep delivers webhooks: events in over gRPC, through Kafka, out as signed POSTs."),
+		kong.Writers(streams.Out, streams.Err),
+		kong.Exit(func(code int) { panic(exited(code)) }),
+		kong.Configuration(loadYAML),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: helpWidth}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "services", Title: "Services"},
+			{Key: "setup", Title: "Setting up"},
+			{Key: "client", Title: "Talking to a running Doorstep (DOORSTEP_URL, DOORSTEP_GRPC, DOORSTEP_KEY)"},
+			{Key: "tools", Title: "Tools"},
+			{Key: "connection", Title: "Connection:"},
+		}),
+		//kong.PostBuild(localDefaults),
+		kong.Bind(streams),
+		kong.BindTo(context.Background(), (*context.Context)(nil)),
+	)
+}
+
+// helpWidth keeps --help the same on every terminal.
+const helpWidth = 110
+
+// loadYAML reads a file of settings. A flag is looked for in the section of its command, then at
+// the top level, so that services can share a file.
+func loadYAML(r io.Reader) (kong.Resolver, error) {
+	file, err := kongyaml.Loader(r)
+	if err != nil {
+		return nil, err
+	}
+	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+		value, err := file.Resolve(c, parent, flag)
+		if value != nil || err != nil {
+			return value, err
+		}
+		return file.Resolve(c, c.Path[0], flag)
+	}), nil
+}
+
+// withHint adds where to read on to a parse error.
+func withHint(err error) error {
+	var parse *kong.ParseError
+	if !errors.As(err, &parse) || parse.Context == nil {
+		return err
+	}
+	return fmt.Errorf("%w (see `%s --help`)", err, strings.TrimSpace("doorstep "+parse.Context.Command()))
+}
+
+// fail prints what went wrong on one line and returns the exit code.
+func fail(w io.Writer, err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(w, "doorstep: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	var usage usageError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, errStopped):
+		return process.ExitCode(process.ErrForced)
+	}
+	return process.ExitCode(err)
+}
+
+// terminal reports whether w is one, for progress bars.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

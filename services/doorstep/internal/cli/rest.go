@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/doorstep-dev/doorstep/services/doorstep/internal/client"
+)
+
+// rest is what every command has that talks to the REST API.
+type rest struct {
+	API    client.Config `embed:"" group:"connection"`
+	Output output        `embed:""`
+}
+
+func (r rest) client() (*client.Client, error) {
+	c, err := client.New(r.API)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return c, nil
+}
+
+// pageSize is the most that the API gives at once.
+const pageSize = "500"
+
+// all reads every page of a list.
+func all[T any](ctx context.Context, r rest, path string, query url.Values) ([]T, error) {
+	cl, err := r.client()
+	if err != nil {
+		return nil, err
+	}
+	if query == nil {
+		query = url.Values{}
+	}
+	query.Set("limit", pageSize)
+	items := []T{}
+	for {
+		var page []T
+		meta, err := cl.Do(ctx, http.MethodGet, path, query, nil, &page)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, page...)
+		if meta.NextCursor == "" {
+			return items, nil
+		}
+		query.Set("cursor", meta.NextCursor)
+	}
+}
+
+// remove deletes one thing and says so.
+func remove(ctx context.Context, r rest, streams IO, path, id string) error {
+	cl, err := r.client()
+	if err != nil {
+		return err
+	}
+	if _, err := cl.Do(ctx, http.MethodDelete, path, nil, nil, nil); err != nil {
+		return err
+	}
+	if done, err := r.Output.json(streams.Out, map[string]string{"deleted": id}); done {
+		return err
+	}
+	_, err = fmt.Fprintln(streams.Out, "deleted", id)
+	return err
+}

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/doorstep-dev/doorstep/pkg/obs"
+	"github.com/doorstep-dev/doorstep/pkg/process"
+)
+
+// logging is what every long-running command has.
+type logging struct {
+	Level string `name:"log-level" env:"DOORSTEP_LOG_LEVEL" default:"info" help:"Least level of the log lines on stderr: debug, info, warn or error."`
+}
+
+// admin is what every service that runs alone has.
+type admin struct {
+	Addr string `name:"admin" env:"DOORSTEP_ADMIN_ADDR" default:":9090" placeholder:"HOST:PORT" help:"Where /healthz, /readyz, /metrics and /debug/pprof answer; not for customers."`
+}
+
+// instance names one of several processes of a service.
+type instance struct {
+	Name string `name:"instance" env:"DOORSTEP_INSTANCE" placeholder:"NAME" help:"A name for this process that stays the same when it is restarted and that no other has, e.g. the pod's of a StatefulSet: it takes its partitions back at once. Empty: the host name for transactions, no fixed seat in groups."`
+}
+
+// service is what runs alone.
+type service interface {
+	Run(ctx context.Context) error
+	Ready() error
+}
+
+// runService makes one service and runs it with its admin address until a signal.
+func runService[S service](streams IO, l logging, a admin, name string, make func(*slog.Logger, prometheus.Registerer) (S, error)) error {
+	log, err := obs.Logger(streams.Err, l.Level)
+	if err != nil {
+		return usageError{err}
+	}
+	log = log.With("service", name)
+	metrics := obs.Registry()
+	endpoints := process.NewAdmin(metrics)
+	server, err := process.NewServer(a.Addr, "admin", endpoints.Handler())
+	if err != nil {
+		return err
+	}
+	s, err := make(log, metrics)
+	if err != nil {
+		return err
+	}
+	endpoints.AddCheck(name, func(context.Context) error { return s.Ready() })
+	log.Info("started", "version", obs.Version(), "admin", server.Addr())
+	return process.Run(context.Background(), process.Config{Log: log},
+		process.Component{Name: name, Stage: 1, Run: s.Run},
+		process.Component{Name: "admin", Run: server.Run})
+}

@@ -1,0 +1,250 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+type webhooksCmd struct {
+	List   webhooksListCmd   `cmd:"" help:"List the webhooks."`
+	Get    webhooksGetCmd    `cmd:"" help:"Show a webhook, with its secret."`
+	Create webhooksCreateCmd `cmd:"" help:"Register a webhook."`
+	Update webhooksUpdateCmd `cmd:"" help:"Change a webhook; what is not named stays."`
+	Delete webhooksDeleteCmd `cmd:"" help:"Delete a webhook; what is under way to it is cancelled."`
+}
+
+// hook is what tables and lists show of a webhook. JSON output shows all that the API gives.
+type hook struct {
+	ID                string            `json:"id"`
+	Name              string            `json:"name"`
+	Description       string            `json:"description"`
+	URL               string            `json:"url"`
+	Active            bool              `json:"active"`
+	CanSend           bool              `json:"can_send"`
+	EventTypes        []string          `json:"event_types"`
+	Filters           map[string]string `json:"filters"`
+	Condition         string            `json:"condition"`
+	RetryCount        *int              `json:"retry_count"`
+	TimeoutSeconds    *int              `json:"timeout_seconds"`
+	ExternalReference string            `json:"external_reference"`
+	Secret            string            `json:"secret"`
+	FailStreak        int               `json:"fail_streak"`
+	SuspendedCount    int               `json:"suspended_count"`
+	DisabledUntil     *time.Time        `json:"disabled_until"`
+	LastSuccessAt     *time.Time        `json:"last_success_at"`
+	LastFailureAt     *time.Time        `json:"last_failure_at"`
+	CreatedAt         *time.Time        `json:"created_at"`
+	UpdatedAt         *time.Time        `json:"updated_at"`
+}
+
+// state is what people ask first: is it sent to?
+func (h hook) state() string {
+	switch {
+	case !h.Active:
+		return "inactive"
+	case h.CanSend && h.FailStreak > 0:
+		return "failing"
+	case h.CanSend:
+		return "active"
+	case h.DisabledUntil != nil:
+		return "waiting"
+	default:
+		return "disabled"
+	}
+}
+
+type webhooksListCmd struct {
+	rest `embed:""`
+}
+
+// Run prints a table of the webhooks.
+func (c *webhooksListCmd) Run(ctx context.Context, streams IO) error {
+	raw, err := all[json.RawMessage](ctx, c.rest, "webhooks", nil)
+	if err != nil {
+		return err
+	}
+	if done, err := c.Output.json(streams.Out, raw); done {
+		return err
+	}
+	rows := make([][]string, len(raw))
+	for i, b := range raw {
+		var h hook
+		if err := json.Unmarshal(b, &h); err != nil {
+			return fmt.Errorf("webhook %d of the list: %w", i+1, err)
+		}
+		rows[i] = []string{h.ID, h.Name, h.state(), strconv.Itoa(h.FailStreak), strings.Join(h.EventTypes, ","), h.URL}
+	}
+	return table(streams.Out, []string{"ID", "NAME", "STATE", "FAILED", "EVENT TYPES", "URL"}, rows)
+}
+
+type webhooksGetCmd struct {
+	rest `embed:""`
+	ID   string `arg:"" help:"The webhook's id."`
+}
+
+// Run prints a webhook.
+func (c *webhooksGetCmd) Run(ctx context.Context, streams IO) error {
+	return c.show(ctx, streams, http.MethodGet, "webhooks/"+url.PathEscape(c.ID), nil)
+}
+
+// show makes a call that answers with a webhook, and prints that.
+func (r rest) show(ctx context.Context, streams IO, method, path string, body any) error {
+	cl, err := r.client()
+	if err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if _, err := cl.Do(ctx, method, path, nil, body, &raw); err != nil {
+		return err
+	}
+	if done, err := r.Output.json(streams.Out, raw); done {
+		return err
+	}
+	var h hook
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return printHook(streams.Out, h)
+}
+
+func printHook(w io.Writer, h hook) error {
+	number := func(n *int) string {
+		if n == nil {
+			return ""
+		}
+		return strconv.Itoa(*n)
+	}
+	var filters []string
+	for _, k := range slices.Sorted(maps.Keys(h.Filters)) {
+		filters = append(filters, k+"="+h.Filters[k])
+	}
+	suspended := ""
+	if h.SuspendedCount > 0 {
+		suspended = strconv.Itoa(h.SuspendedCount)
+	}
+	return list(w, [2]string{"id", h.ID}, [2]string{"name", h.Name}, [2]string{"description", h.Description},
+		[2]string{"url", h.URL}, [2]string{"state", h.state()}, [2]string{"event types", strings.Join(h.EventTypes, ", ")},
+		[2]string{"filters", strings.Join(filters, ", ")}, [2]string{"condition", h.Condition},
+		[2]string{"retries", number(h.RetryCount)}, [2]string{"timeout (s)", number(h.TimeoutSeconds)},
+		[2]string{"external reference", h.ExternalReference}, [2]string{"secret", h.Secret},
+		[2]string{"fail streak", strconv.Itoa(h.FailStreak)}, [2]string{"suspended", suspended},
+		[2]string{"not before", when(h.DisabledUntil)}, [2]string{"last success", when(h.LastSuccessAt)},
+		[2]string{"last failure", when(h.LastFailureAt)}, [2]string{"created", when(h.CreatedAt)}, [2]string{"updated", when(h.UpdatedAt)})
+}
+
+// hookFlags are the fields of a webhook that can be set by flag. Nil and empty ones are not sent.
+type hookFlags struct {
+	URL            *string           `name:"to" placeholder:"URL" help:"Where to POST, e.g. https://example.com/hooks."`
+	EventTypes     []string          `name:"event-type" placeholder:"TYPE" help:"What it wants, again for more: card.updated, card.* or *."`
+	Name           *string           `help:"A name for people."`
+	Description    *string           `help:"What it is for; at most 150 characters."`
+	Filters        map[string]string `name:"filter" mapsep:"none" placeholder:"KEY=VALUE" help:"An attribute that the event must have, again for more."`
+	Condition      *string           `placeholder:"CEL" help:"A CEL expression over event and data that must hold."`
+	Headers        map[string]string `name:"header" mapsep:"none" placeholder:"NAME=VALUE" help:"A header to send along, again for more."`
+	Format         *string           `enum:"raw,standard,cloudevents,thin" placeholder:"FORMAT" help:"Shape of the body: raw, standard, cloudevents or thin."`
+	RetryCount     *int              `placeholder:"N" help:"Retries after the first attempt, 0 to 12."`
+	TimeoutSeconds *int              `placeholder:"SECONDS" help:"For how long an answer is waited for, 1 to 30 seconds."`
+	RateLimit      *int              `placeholder:"N" help:"POSTs per second at most; 0: no limit."`
+	MaxInFlight    *int              `placeholder:"N" help:"POSTs at once at most, up to 256; 0: the sender's default."`
+	Reference      *string           `name:"ref" placeholder:"REFERENCE" help:"Your own name for it."`
+	Active         *bool             `negatable:"" help:"Whether it is sent to."`
+	File           string            `name:"file" short:"f" placeholder:"FILE" help:"A JSON object of fields as the REST API takes them ('-': stdin); flags override it."`
+}
+
+// body is the JSON object to send.
+func (f hookFlags) body(in io.Reader) (map[string]any, error) {
+	body := map[string]any{}
+	if f.File != "" {
+		b, err := readFile(f.File, in)
+		if err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(b, &body); err != nil {
+			return nil, fmt.Errorf("--file %s: not a JSON object: %w", f.File, err)
+		}
+	}
+	put(body, "url", f.URL)
+	put(body, "name", f.Name)
+	put(body, "description", f.Description)
+	put(body, "condition", f.Condition)
+	put(body, "retry_count", f.RetryCount)
+	put(body, "timeout_seconds", f.TimeoutSeconds)
+	put(body, "rate_limit", f.RateLimit)
+	put(body, "max_in_flight", f.MaxInFlight)
+	put(body, "external_reference", f.Reference)
+	put(body, "active", f.Active)
+	if f.EventTypes != nil {
+		body["event_types"] = f.EventTypes
+	}
+	if f.Filters != nil {
+		body["filters"] = f.Filters
+	}
+	if f.Headers != nil {
+		body["headers"] = f.Headers
+	}
+	if f.Format != nil {
+		body["payload"] = map[string]any{"format": *f.Format}
+	}
+	return body, nil
+}
+
+func put[T any](body map[string]any, name string, value *T) {
+	if value != nil {
+		body[name] = *value
+	}
+}
+
+type webhooksCreateCmd struct {
+	rest `embed:""`
+	Hook hookFlags `embed:""`
+}
+
+// Run registers a webhook and prints it with its secret.
+func (c *webhooksCreateCmd) Run(ctx context.Context, streams IO) error {
+	body, err := c.Hook.body(streams.In)
+	if err != nil {
+		return err
+	}
+	if body["url"] == nil || body["event_types"] == nil {
+		return usageError{errors.New("--to and --event-type are required")}
+	}
+	return c.show(ctx, streams, http.MethodPost, "webhooks", body)
+}
+
+type webhooksUpdateCmd struct {
+	rest `embed:""`
+	Hook hookFlags `embed:""`
+	ID   string    `arg:"" help:"The webhook's id."`
+}
+
+// Run changes a webhook and prints it.
+func (c *webhooksUpdateCmd) Run(ctx context.Context, streams IO) error {
+	body, err := c.Hook.body(streams.In)
+	if err != nil {
+		return err
+	}
+	if len(body) == 0 {
+		return usageError{errors.New("nothing to change; name a field, e.g. --no-active")}
+	}
+	return c.show(ctx, streams, http.MethodPatch, "webhooks/"+url.PathEscape(c.ID), body)
+}
+
+type webhooksDeleteCmd struct {
+	rest `embed:""`
+	ID   string `arg:"" help:"The webhook's id."`
+}
+
+// Run deletes a webhook.
+func (c *webhooksDeleteCmd) Run(ctx context.Context, streams IO) error {
+	return remove(ctx, c.rest, streams, "webhooks/"+url.PathEscape(c.ID), c.ID)
+}

@@ -1,0 +1,148 @@
+// Package receiver is a webhook receiver for trying things out: it verifies signatures, tells of
+// every delivery, counts the attempts of each, and fails or dawdles when it is asked to.
+package receiver
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/signature"
+)
+
+// EventTypeHeader is the header in which Doorstep names the event's type.
+const EventTypeHeader = "Doorstep-Event-Type"
+
+// Limits of what a receiver takes and remembers.
+const (
+	maxBodyBytes = 4 << 20 // above any body that Doorstep sends
+	maxRemember  = 100_000 // deliveries whose attempts are counted; the oldest is forgotten
+)
+
+// Config says how a receiver behaves.
+type Config struct {
+	// Secret verifies signatures; the zero Secret: they are not looked at.
+	Secret signature.Secret
+	// Status is the answer to an accepted request. Default 204.
+	Status int
+	// Delay is waited before every answer.
+	Delay time.Duration
+	// FailFirst is how many attempts of each delivery are answered 500 before one is accepted.
+	FailFirst int
+	// Told gets every request, one at a time, before it is answered.
+	Told func(Request)
+}
+
+// Request is one attempt as it arrived.
+type Request struct {
+	At        time.Time
+	Path      string
+	ID        string // webhook-id: the delivery
+	EventType string
+	Attempt   int   // how often this delivery has been seen, this time included
+	SameBody  bool  // byte for byte the body of its first attempt
+	Checked   bool  // there was a secret to verify with
+	Wrong     error // what is wrong with the signature; nil: verified, if Checked
+	Status    int   // what is answered
+	Header    http.Header
+	Body      []byte
+}
+
+// Verdict is what to tell people about the signature.
+func (r Request) Verdict() string {
+	switch {
+	case !r.Checked:
+		return "signature not checked: give the webhook's secret with --secret"
+	case r.Wrong != nil:
+		return "signature REFUSED: " + r.Wrong.Error()
+	default:
+		return "signature verified"
+	}
+}
+
+// Receiver is an http.Handler that takes webhooks.
+type Receiver struct {
+	cfg Config
+
+	mu    sync.Mutex
+	seen  map[string]*first
+	order []string // ids by age, for forgetting
+}
+
+// first is what is remembered of a delivery.
+type first struct {
+	attempts int
+	body     [sha256.Size]byte
+}
+
+// New makes a receiver. It errs if the status cannot be answered.
+func New(cfg Config) (*Receiver, error) {
+	if cfg.Status == 0 {
+		cfg.Status = http.StatusNoContent
+	}
+	if cfg.Status < 200 || cfg.Status > 599 {
+		return nil, fmt.Errorf("status %d: want 200 to 599", cfg.Status)
+	}
+	if cfg.Told == nil {
+		cfg.Told = func(Request) {}
+	}
+	return &Receiver{cfg: cfg, seen: map[string]*first{}}, nil
+}
+
+// ServeHTTP takes one request: 401 if its signature is wrong, as a receiver should answer, 500 for
+// the attempts that are to fail, else the status of the settings.
+func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	at := time.Now()
+	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBodyBytes))
+	if err != nil {
+		http.Error(w, "body not readable", http.StatusBadRequest)
+		return
+	}
+	got := Request{
+		At: at, Path: req.URL.Path, ID: req.Header.Get(signature.HeaderID), EventType: req.Header.Get(EventTypeHeader),
+		Header: req.Header, Body: body, Checked: r.cfg.Secret != signature.Secret{},
+	}
+	if got.Checked {
+		got.Wrong = signature.Verify([]signature.Secret{r.cfg.Secret}, signature.HeadersOf(req.Header), body, at, signature.Tolerance)
+	}
+	status := r.note(&got)
+	if r.cfg.Delay > 0 {
+		select {
+		case <-time.After(r.cfg.Delay):
+		case <-req.Context().Done():
+			return
+		}
+	}
+	w.WriteHeader(status)
+}
+
+// note counts the attempt, decides the answer and tells of it.
+func (r *Receiver) note(got *Request) int {
+	sum := sha256.Sum256(got.Body)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.seen[got.ID]
+	if f == nil {
+		f = &first{body: sum}
+		r.seen[got.ID] = f
+		if r.order = append(r.order, got.ID); len(r.order) > maxRemember {
+			delete(r.seen, r.order[0])
+			r.order = r.order[1:]
+		}
+	}
+	f.attempts++
+	got.Attempt, got.SameBody = f.attempts, f.body == sum
+	switch {
+	case got.Wrong != nil:
+		got.Status = http.StatusUnauthorized
+	case f.attempts <= r.cfg.FailFirst:
+		got.Status = http.StatusInternalServerError
+	default:
+		got.Status = r.cfg.Status
+	}
+	r.cfg.Told(*got)
+	return got.Status
+}

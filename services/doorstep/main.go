@@ -1,0 +1,13 @@
+// Command doorstep is the whole of Doorstep: every service, all of them in one process
+// (doorstep up), and the command line that talks to them.
+package main
+
+import (
+	"os"
+
+	"github.com/doorstep-dev/doorstep/services/doorstep/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], cli.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}

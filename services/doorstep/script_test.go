@@ -1,0 +1,96 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// scriptCommands are the scripts' own, for programs that run until they are stopped:
+//
+//	start NAME ARGS...          runs doorstep in the background; it prints into NAME.out and NAME.err
+//	await FILE PATTERN [VAR]    waits until a line of FILE matches; VAR gets the first group
+//	interrupt NAME              sends SIGINT
+//	ended NAME CODE             waits for exit code CODE
+func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		"start": cmdStart, "await": cmdAwait, "interrupt": cmdInterrupt, "ended": cmdEnded,
+	}
+}
+
+// patience bounds every wait of a script.
+const patience = 30 * time.Second
+
+// backgroundKey finds a script's background programs by name.
+type backgroundKey struct{}
+
+func background(ts *testscript.TestScript) map[string]*exec.Cmd {
+	return ts.Value(backgroundKey{}).(map[string]*exec.Cmd)
+}
+
+func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
+	name := args[0]
+	cmd := exec.Command("doorstep", args[1:]...)
+	cmd.Dir = ts.MkAbs(".")
+	for _, v := range []string{
+		"PATH", "HOME", "TMPDIR", "DOORSTEP_URL", "DOORSTEP_GRPC", "DOORSTEP_KEY", "DOORSTEP_WEBHOOK_SECRET",
+		"DOORSTEP_HTTP_ADDR", "DOORSTEP_GRPC_ADDR", "DOORSTEP_ALLOW_NETWORKS", "DOORSTEP_ALLOW_HTTP", "DOORSTEP_RETRY_TIERS",
+	} {
+		if value := ts.Getenv(v); value != "" {
+			cmd.Env = append(cmd.Env, v+"="+value)
+		}
+	}
+	out, err := os.Create(ts.MkAbs(name + ".out"))
+	ts.Check(err)
+	errs, err := os.Create(ts.MkAbs(name + ".err"))
+	ts.Check(err)
+	cmd.Stdout, cmd.Stderr = out, errs
+	ts.Check(cmd.Start())
+	background(ts)[name] = cmd
+	ts.Defer(func() {
+		if cmd.ProcessState == nil {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+		out.Close()
+		errs.Close()
+	})
+}
+
+func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		text := ts.ReadFile(args[0])
+		if m := pattern.FindStringSubmatch(text); m != nil {
+			if len(args) > 2 {
+				ts.Setenv(args[2], m[1])
+			}
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s: no line matches %q within %s; it holds:\n%s", args[0], args[1], patience, text)
+		}
+	}
+}
+
+func cmdInterrupt(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(background(ts)[args[0]].Process.Signal(syscall.SIGINT))
+}
+
+func cmdEnded(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := background(ts)[args[0]]
+	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	defer timer.Stop()
+	_ = cmd.Wait()
+	if got := strconv.Itoa(cmd.ProcessState.ExitCode()); got != args[1] {
+		ts.Fatalf("%s ended with exit code %s, want %s; it said:\n%s", args[0], got, args[1], ts.ReadFile(args[0]+".err"))
+	}
+}

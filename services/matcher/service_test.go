@@ -1,0 +1,319 @@
+package matcher_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/event"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+func TestADeliveryCarriesWhatTheSenderNeeds(t *testing.T) {
+	w := newWorld(t)
+	at := w.hook("h1", func(h *webhook.Webhook) { h.Payload.Format = webhook.FormatStandard })
+	w.start()
+	from := w.publish("e1", func(e *event.Record) {
+		e.ExternalReference, e.TraceContext = "card-7", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	})
+	got := w.want(w.topics.Deliveries, "e1>h1")[0]
+	id := delivery.ID("e1", "h1")
+	want := delivery.Delivery{
+		ID: id, Tenant: "acme", EventID: "e1", EventType: "card.updated", ExternalReference: "card-7", WebhookID: "h1",
+		WebhookPosition: at, EventPosition: from, RunID: delivery.FirstRunID(id), Cause: delivery.CauseFirst, Attempt: 1,
+		ReceivedAt: epoch.Add(time.Second), ContentType: "application/json",
+		Body:         []byte(`{"type":"card.updated","timestamp":"2026-01-01T00:00:00Z","data":{"id": 1}}`),
+		TraceContext: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("delivery (-want +got):\n%s", diff)
+	}
+	if key := string(w.wrote[w.topics.Deliveries][0].Key); key != "h1" {
+		t.Errorf("key %q, want the webhook's id", key)
+	}
+}
+
+func TestMatching(t *testing.T) {
+	w := newWorld(t)
+	yes := true
+	w.put(wire.Tenant(w.topics.Settings, tenant.Tenant{ID: "planmill", Payload: webhook.Payload{Stringify: &yes}}))
+	w.hook("all", func(h *webhook.Webhook) { h.EventTypes = []string{"*"} })
+	w.hook("other", func(h *webhook.Webhook) { h.Tenant = "other" })
+	w.hook("inactive", func(h *webhook.Webhook) { h.Active = false })
+	w.hook("filtered", func(h *webhook.Webhook) { h.Filters = map[string]string{"eventUser": "545"} })
+	w.hook("condition", func(h *webhook.Webhook) { h.Condition = "data.id > 1" })
+	w.hook("mill", func(h *webhook.Webhook) { h.Tenant = "planmill" })
+	w.start()
+	w.publish("plain")
+	w.publish("user", func(e *event.Record) { e.Attributes = map[string]string{"eventUser": "545"} })
+	w.publish("two", func(e *event.Record) { e.Data = []byte(`{"id":2}`) })
+	w.publish("order", func(e *event.Record) { e.Type = "order.created" })
+	w.publish("mills", func(e *event.Record) { e.Tenant = "planmill" })
+	w.publish("nobody", func(e *event.Record) { e.Tenant = "nobody" })
+	for _, d := range w.want(w.topics.Deliveries, "plain>all", "user>all", "user>filtered", "two>all", "two>condition", "order>all", "mills>mill") {
+		want := map[string]string{"two": `{"id":2}`, "mills": `{"id":"1"}`}[d.EventID]
+		if want == "" {
+			want = `{"id": 1}`
+		}
+		if string(d.Body) != want {
+			t.Errorf("%s for %s: body %s, want %s", d.EventID, d.WebhookID, d.Body, want)
+		}
+	}
+}
+
+func TestAWebhooksChangeTakesEffect(t *testing.T) {
+	w := newWorld(t)
+	m := w.start()
+	seen := 0
+	// until publishes events until one shows the change, at most for the second that is promised.
+	until := func(what string, want bool) {
+		t.Helper()
+		began := time.Now()
+		for i := 0; ; i++ {
+			id := fmt.Sprintf("%s-%d", strings.ReplaceAll(what, " ", "-"), i)
+			w.publish(id)
+			w.eventually("matched", func() bool { return m.metric(t, "doorstep_events_matched_total") == float64(seen+1) })
+			seen++
+			matched := m.metric(t, "doorstep_deliveries_matched_total")
+			w.wrote[what] = nil
+			if hit := matched > w.hits(); hit == want {
+				w.setHits(matched)
+				return
+			}
+			w.setHits(matched)
+			if time.Since(began) > time.Second {
+				t.Fatalf("a webhook %s has no effect after %s", what, time.Since(began))
+			}
+		}
+	}
+	w.hook("h")
+	until("created", true)
+	w.hook("h", func(h *webhook.Webhook) { h.EventTypes = []string{"order.*"} })
+	until("changed", false)
+	w.hook("h")
+	until("changed back", true)
+	w.put(wire.Gone(w.topics.Webhooks, "h"), nil)
+	until("deleted", false)
+}
+
+func TestDuplicates(t *testing.T) {
+	w := newWorld(t)
+	w.hook("h")
+	m := w.start()
+	w.publish("same")
+	w.publish("same")                                                      // the producer tried again
+	w.publish("same", func(e *event.Record) { e.ExternalReference = "x" }) // to another partition, perhaps
+	w.publish("same", func(e *event.Record) { e.Tenant = "other" })        // ids are a tenant's own
+	w.publish("assigned", func(e *event.Record) { e.IDAssigned = true })
+	w.want(w.topics.Deliveries, "same>h", "assigned>h")
+	if n := m.metric(t, "doorstep_duplicates_total"); n != 2 {
+		t.Errorf("%v duplicates counted, want 2", n)
+	}
+	for _, key := range w.redis.Keys() {
+		if strings.Contains(key, "assigned") {
+			t.Errorf("an id that ingest assigned was looked up: %s", key)
+		}
+	}
+}
+
+func TestAReplayIsNoDuplicate(t *testing.T) {
+	w := newWorld(t)
+	w.hook("h")
+	var failed atomic.Int64
+	w.broker.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		resp := req.ResponseKind().(*kmsg.EndTxnResponse)
+		resp.ErrorCode = kerr.InvalidProducerEpoch.Code
+		failed.Add(1)
+		return resp, nil, true
+	})
+	w.start()
+	w.publish("e1")
+	w.publish("e2")
+	w.want(w.topics.Deliveries, "e1>h", "e2>h")
+	if failed.Load() == 0 {
+		t.Error("no transaction failed")
+	}
+}
+
+func TestARestartMidwayGivesNoSecondDelivery(t *testing.T) {
+	w := newWorld(t)
+	w.hook("h1")
+	w.hook("h2")
+	var want []string
+	for i := range 200 {
+		id := fmt.Sprintf("e%d", i)
+		w.publish(id)
+		want = append(want, id+">h1", id+">h2")
+	}
+	for matched := 0.0; matched < 200; {
+		m, had := w.start(), matched
+		w.eventually("matching", func() bool {
+			matched = had + m.metric(t, "doorstep_events_matched_total")
+			return matched > had
+		})
+		if err := m.stop(); err != nil {
+			t.Fatal(err)
+		}
+		matched = had + m.metric(t, "doorstep_events_matched_total")
+	}
+	w.want(w.topics.Deliveries, want...)
+}
+
+func TestTheCap(t *testing.T) {
+	w := newWorld(t)
+	two := 2
+	w.put(wire.Tenant(w.topics.Settings, tenant.Tenant{ID: "acme", Policy: tenant.Policy{MaxWebhooksPerEvent: &two}}))
+	for i := range 5 {
+		w.hook(fmt.Sprintf("h%d", i), func(h *webhook.Webhook) { h.CreatedAt = epoch.Add(-time.Duration(i) * time.Hour) })
+	}
+	w.start()
+	from := w.publish("e1")
+	w.want(w.topics.Deliveries, "e1>h4", "e1>h3")
+	a := w.attempt()
+	if a.Kind != delivery.KindCapped || a.Count != 3 || a.EventID != "e1" || a.Tenant != "acme" || a.Status != delivery.Capped || a.Position != from {
+		t.Errorf("what was cut is recorded as %+v", a)
+	}
+}
+
+func TestSuspended(t *testing.T) {
+	w := newWorld(t)
+	for id, s := range map[string]failure.State{
+		"disabled":    {Generation: 1, Version: 9, Disabled: true},
+		"reactivated": {Generation: 1, Version: 9, Disabled: true},
+		"waiting":     {Generation: 1, Version: 9, DisabledUntil: time.Now().Add(time.Hour)},
+		"gone-first":  {Generation: 1, Version: 9, Disabled: true},
+	} {
+		s.WebhookID = id
+		w.put(wire.State(w.topics.States, s))
+	}
+	w.put(wire.State(w.topics.States, failure.State{WebhookID: "disabled", Generation: 1, Version: 8})) // came late
+	w.hook("disabled")
+	w.hook("reactivated", func(h *webhook.Webhook) { h.Generation = 2 })
+	w.hook("waiting")
+	w.hook("paused", func(h *webhook.Webhook) { h.Paused = true })
+	w.hook("gone-first", func(h *webhook.Webhook) { h.Paused = true })
+	w.start()
+	w.publish("e")
+	w.want(w.topics.Deliveries, "e>reactivated", "e>waiting")
+	for _, d := range w.want(w.topics.Suspended, "e>disabled", "e>paused", "e>gone-first") {
+		want := map[string]delivery.SuspendReason{"paused": delivery.SuspendPaused}[d.WebhookID]
+		if want == "" {
+			want = delivery.SuspendDisabled
+		}
+		if d.SuspendReason != want || d.SuspendedAt.IsZero() {
+			t.Errorf("%s is suspended for %q at %s, want %q", d.WebhookID, d.SuspendReason, d.SuspendedAt, want)
+		}
+	}
+}
+
+func TestWhatCannotBeReadStopsNothing(t *testing.T) {
+	w := newWorld(t)
+	yes := true
+	w.hook("h")
+	w.hook("s", func(h *webhook.Webhook) { h.Payload.Stringify = &yes })
+	w.put(&kgo.Record{Topic: w.topics.Webhooks, Key: []byte("h9"), Value: []byte("secret")}, nil)
+	m := w.start()
+	w.publish("before")
+	w.put(&kgo.Record{Topic: w.topics.Events, Key: []byte("k"), Value: []byte("secret")}, nil)
+	w.put(&kgo.Record{Topic: w.topics.Events, Key: []byte("k"), Value: make([]byte, 1<<20-200)}, nil)
+	w.publish("broken", func(e *event.Record) { e.Data = []byte(`{"secret`) })
+	w.publish("large", func(e *event.Record) { e.Data = []byte(`"` + strings.Repeat("x", 1<<20-16<<10) + `"`) })
+	w.publish("after")
+	w.want(w.topics.Deliveries, "before>h", "before>s", "broken>h", "after>h", "after>s")
+	for _, r := range w.read(w.topics.Quarantine, 5) {
+		q, err := wire.ReadQuarantine(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.Reader != "matcher" || q.Reason == "" || strings.Contains(q.Reason, "secret") || q.Position.Topic == "" {
+			t.Errorf("quarantined as %+v", q)
+		}
+	}
+	if n := m.metric(t, "doorstep_quarantined_total"); n != 5 {
+		t.Errorf("%v counted, want 5", n)
+	}
+}
+
+func TestConditionsThatFailAreRecorded(t *testing.T) {
+	w := newWorld(t)
+	w.hook("h", func(h *webhook.Webhook) { h.Condition = "data.amount > 5" })
+	w.start()
+	w.publish("e")
+	a := w.attempt()
+	if a.Kind != delivery.KindConditionError || a.WebhookID != "h" || a.EventID != "e" || !strings.Contains(a.Outcome.Error, "amount") {
+		t.Errorf("recorded as %+v", a)
+	}
+	w.want(w.topics.Deliveries)
+}
+
+func TestWithoutRedisMatchingGoesOn(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Redis.Timeout = 50 * time.Millisecond
+	w.hook("h")
+	m := w.start()
+	w.publish("e1")
+	w.want(w.topics.Deliveries, "e1>h")
+	w.redis.Close()
+	w.publish("e2")
+	w.publish("e3")
+	w.want(w.topics.Deliveries, "e1>h", "e2>h", "e3>h")
+	if n := m.metric(t, "doorstep_events_not_looked_up_total"); n != 2 {
+		t.Errorf("%v counted as not looked up, want 2", n)
+	}
+	if err := w.redis.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("looking for duplicates again", func() bool {
+		w.publish("e1")
+		return m.metric(t, "doorstep_duplicates_total") > 0
+	})
+}
+
+func TestTheEmbeddedRedisIsRefilled(t *testing.T) {
+	w := newWorld(t)
+	w.cfg.Kafka.Embedded = true
+	w.hook("h")
+	first := w.start()
+	w.publish("before")
+	w.want(w.topics.Deliveries, "before>h")
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.redis.FlushAll()
+	w.publish("between")
+	w.start()
+	w.publish("before")
+	w.publish("between")
+	w.publish("after")
+	w.want(w.topics.Deliveries, "before>h", "between>h", "after>h")
+}
+
+func TestWithoutRoomNothingIsMatched(t *testing.T) {
+	w := newWorld(t)
+	var full atomic.Bool
+	full.Store(true)
+	w.cfg.Room = func() error {
+		if full.Load() {
+			return errors.New("disk full")
+		}
+		return nil
+	}
+	w.hook("h")
+	w.start()
+	w.publish("e")
+	w.want(w.topics.Deliveries)
+	full.Store(false)
+	w.want(w.topics.Deliveries, "e>h")
+}

@@ -1,0 +1,197 @@
+package sender
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/post"
+	"github.com/doorstep-dev/doorstep/pkg/retry"
+	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+// Headers that Doorstep adds beside those of Standard Webhooks. They are the same at every attempt.
+const (
+	HeaderEventType = "Doorstep-Event-Type"
+	HeaderEventID   = "Doorstep-Event-Id"
+)
+
+// lookup is what the dispatcher judges by.
+func (s *Service) lookup(d delivery.Delivery, _ time.Time) (w webhook.Webhook, exists bool, state failure.State, caughtUp bool) {
+	if p := d.WebhookPosition; p != (delivery.Position{}) && !s.webhooks.Applied(p) {
+		return w, false, state, false
+	}
+	w, exists = s.webhooks.Get(d.WebhookID)
+	if exists {
+		state = s.keeper.peek(w)
+	}
+	return w, exists, state, true
+}
+
+// attempt makes the attempt of a begun record on a goroutine of its own.
+func (s *Service) attempt(h *held) {
+	s.running.Go(func() {
+		w, exists := s.webhooks.Get(h.delivery.WebhookID)
+		var state failure.State
+		if exists {
+			state = s.keeper.load(s.work, w, h.part.ID)
+		}
+		now := s.now()
+		if f, reason := judge(w, exists, state, now); f != send {
+			s.dispatcher.released(h.delivery.WebhookID, now)
+			s.settle(h, f, reason, state.DisabledUntil)
+			return
+		}
+		s.deliver(h, w)
+	})
+}
+
+// deliver makes one POST and ends the record with what comes of it.
+func (s *Service) deliver(h *held, w webhook.Webhook) {
+	d := h.delivery
+	treatment := treat(w, s.settings.Tenant(w.Tenant))
+	started := s.now()
+	outcome := s.send(w, d, started, treatment.timeout)
+	ended := s.now()
+
+	switch outcome.ErrorCode {
+	case post.CodeCancelled: // the stop's patience ended; the next owner tries again
+		s.dispatcher.released(w.ID, ended)
+		h.part.GiveUp()
+		return
+	case post.CodeLocal: // not the receiver's fault: no try is used
+		s.log.Warn("attempt not made", "delivery", d.ID, "webhook", w.ID, "error", outcome.Error)
+		s.dispatcher.finished(w.ID, ended.Sub(started), false, ended)
+		s.settle(h, parkIt, "", time.Time{})
+		return
+	}
+
+	step := s.schedule.Decide(h.next(), outcome, treatment.retryCount, ended)
+	a := attemptOf(h, w, outcome, step, started, ended, s.cfg.Instance)
+	r := s.receipt(h)
+	s.keeper.record(s.work, w, h.part.ID, failure.OutcomeOf(a), r)
+	s.dispatcher.finished(w.ID, ended.Sub(started), outcome.OK(), ended)
+	s.write(r, func() (*kgo.Record, error) { return wire.Attempt(s.topics.Attempts, a) })
+	if step.Status == delivery.Retrying {
+		s.write(r, func() (*kgo.Record, error) { return s.retryRecord(step, ended) })
+	}
+	r.close()
+	s.metrics.observe(a)
+	logAttempt(s.log, a)
+}
+
+// send signs and POSTs.
+func (s *Service) send(w webhook.Webhook, d delivery.Delivery, at time.Time, timeout time.Duration) delivery.Outcome {
+	signer, err := s.signers.of(w)
+	if err != nil {
+		return delivery.Outcome{URL: w.URL, ErrorCode: "secret", Error: "the webhook's secret cannot be read by this sender"}
+	}
+	header := make([]delivery.Header, 0, len(w.Headers)+5)
+	for _, h := range w.Headers {
+		header = append(header, delivery.Header(h))
+	}
+	header = append(header,
+		delivery.Header{Name: HeaderEventType, Value: d.EventType},
+		delivery.Header{Name: HeaderEventID, Value: d.EventID},
+		delivery.Header{Name: signature.HeaderID, Value: d.ID},
+		delivery.Header{Name: signature.HeaderTimestamp, Value: signature.Timestamp(at)})
+	if sig := signer.Sign(d.ID, at, d.Body); sig != "" {
+		header = append(header, delivery.Header{Name: signature.HeaderSignature, Value: sig})
+	}
+	return s.post.Post(s.work, post.Request{URL: w.URL, Header: header, Body: d.Body, ContentType: d.ContentType, Timeout: timeout})
+}
+
+// retryRecord is the record that makes the next attempt.
+func (s *Service) retryRecord(step retry.Step, now time.Time) (*kgo.Record, error) {
+	if step.Tier == 0 {
+		topic, d := parkedUntil(step.Delivery, step.NextAttemptAt, s.topics, now)
+		return wire.Delivery(topic, d)
+	}
+	topic, err := s.topics.Tier(step.Tier)
+	if err != nil {
+		return nil, err
+	}
+	return wire.Delivery(topic, step.Delivery)
+}
+
+// attemptOf is what the log says of an attempt.
+func attemptOf(h *held, w webhook.Webhook, o delivery.Outcome, step retry.Step, started, ended time.Time, instance string) delivery.Attempt {
+	a := fact(h, delivery.KindPost, step.Status)
+	a.WebhookGeneration, a.Instance = w.Generation, instance
+	a.StartedAt, a.FinishedAt = started, ended
+	a.Outcome, a.NextAttemptAt = o, step.NextAttemptAt
+	return a
+}
+
+// fact is what every record on `attempts` says of a delivery.
+func fact(h *held, kind delivery.Kind, status delivery.Status) delivery.Attempt {
+	d := h.delivery
+	return delivery.Attempt{
+		Kind: kind, Status: status, DeliveryID: d.ID, RunID: d.RunID, Cause: d.Cause, Attempt: d.Attempt,
+		Tenant: d.Tenant, WebhookID: d.WebhookID, EventID: d.EventID, EventType: d.EventType,
+		Lane: h.part.Topic, ReceivedAt: d.ReceivedAt, DueAt: d.DueAt, Position: h.payloadPosition(), TraceContext: d.TraceContext,
+	}
+}
+
+// settle ends a begun record without an attempt.
+func (s *Service) settle(h *held, f fate, reason delivery.SuspendReason, until time.Time) {
+	now := s.now()
+	r := s.receipt(h)
+	s.write(r, func() (*kgo.Record, error) {
+		d := h.next()
+		switch {
+		case h.err != nil:
+			return wire.Quarantine(s.topics.Quarantine, "sender", h.record, h.err, now)
+		case f == cancel:
+			a := fact(h, delivery.KindDecision, delivery.Cancelled)
+			a.StartedAt, a.FinishedAt, a.Instance = now, now, s.cfg.Instance
+			a.Outcome.ErrorCode, a.Outcome.Error = "webhook_deleted", "the webhook was deleted before this was delivered"
+			return wire.Attempt(s.topics.Attempts, a)
+		case f == suspend:
+			d.SuspendReason, d.SuspendedAt = reason, now
+			return wire.Delivery(s.topics.Suspended, d)
+		case f == putOff:
+			topic, d, err := waiting(d, until, s.schedule, s.topics, now)
+			if err != nil {
+				return nil, err
+			}
+			return wire.Delivery(topic, d)
+		case f == parkIt:
+			topic, d := parked(d, s.topics, now)
+			return wire.Delivery(topic, d)
+		}
+		return nil, fmt.Errorf("no record for fate %d", f)
+	})
+	r.close()
+	s.metrics.settled(h, f)
+	s.logSettled(h, f, reason)
+}
+
+// receipt ends a begun record once everything written under it is acknowledged.
+func (s *Service) receipt(h *held) *receipt {
+	return newReceipt(func(ok bool) {
+		if ok {
+			h.part.Done(h.offset)
+		} else {
+			h.part.GiveUp()
+		}
+		s.dispatcher.signal()
+	})
+}
+
+// write writes a record under a receipt. One that cannot be made leaves the record undone, to be
+// read again after a restart: nothing is lost silently.
+func (s *Service) write(r *receipt, make func() (*kgo.Record, error)) {
+	record, err := make()
+	if err != nil {
+		s.log.Error("record not written", "error", err)
+		r.fail()
+		return
+	}
+	r.write(s.lanes.Client(), record)
+}

@@ -1,0 +1,52 @@
+package sender
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// Config is the sender's settings.
+type Config struct {
+	Kafka    kafka.Config      `kong:"-"`
+	Redis    redisstate.Config `kong:"-"`
+	Egress   egress.Policy     `kong:"-"` // what may be a target
+	Instance string            `kong:"-"` // static membership; empty: dynamic
+	Version  string            `kong:"-"` // for the header User-Agent
+
+	MaxInFlight  int `name:"sender-max-in-flight" env:"DOORSTEP_SENDER_MAX_IN_FLIGHT" default:"2048" help:"POSTs in flight in this sender."`
+	MaxQueued    int `name:"sender-max-queued" env:"DOORSTEP_SENDER_MAX_QUEUED" default:"20000" help:"Deliveries queued in this sender's memory, at most 64 MiB of them."`
+	WarnAfter    int `name:"warn-after" env:"DOORSTEP_WARN_AFTER" default:"250" help:"Consecutive failed attempts after which administrators are warned."`
+	DisableAfter int `name:"disable-after" env:"DOORSTEP_DISABLE_AFTER" default:"500" help:"Consecutive failed attempts after which a webhook is disabled."`
+}
+
+// Validate says what is wrong with the settings.
+func (c Config) Validate() error {
+	var errs []error
+	positive := func(name string, n int) {
+		if n < 1 {
+			errs = append(errs, fmt.Errorf("%s: must be at least 1", name))
+		}
+	}
+	positive("sender-max-in-flight", c.MaxInFlight)
+	positive("sender-max-queued", c.MaxQueued)
+	positive("warn-after", c.WarnAfter)
+	positive("disable-after", c.DisableAfter)
+	return errors.Join(append(errs, c.Kafka.Validate())...)
+}
+
+func (c Config) policy() failure.Policy {
+	return failure.Policy{WarnAfter: c.WarnAfter, DisableAfter: c.DisableAfter}
+}
+
+const (
+	commitEvery = 100 * time.Millisecond
+	// drainTime is how long a stop, or giving partitions away, waits for POSTs in flight.
+	drainTime = webhook.MaxTimeout + 2*time.Second
+)

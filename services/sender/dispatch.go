@@ -1,0 +1,304 @@
+package sender
+
+import (
+	"sync"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/schedule"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+const (
+	shedEvery = 100 * time.Millisecond
+	// longestNap bounds how long the dispatcher sleeps when nothing is known to come.
+	longestNap = time.Second
+)
+
+// actions is what the dispatcher sets going. None of them may block.
+type actions interface {
+	// lookup returns the webhook and its state; caughtUp is false while `webhooks` has not been read up to
+	// the position that the delivery was matched with.
+	lookup(d delivery.Delivery, now time.Time) (w webhook.Webhook, exists bool, s failure.State, caughtUp bool)
+	// attempt makes the attempt of a begun record, then calls dispatcher.finished or released.
+	attempt(h *held)
+	// settle ends a begun record without an attempt.
+	settle(h *held, f fate, reason delivery.SuspendReason, until time.Time)
+}
+
+// parkIt is the fate, beside those of judge, of what its webhook's queue cannot take.
+const parkIt fate = -1
+
+// dispatcher holds what was read until it is due and gives it out in fair turns. One goroutine runs
+// it; others hand it records and tell it what has ended.
+type dispatcher struct {
+	do        actions
+	immediate string // the topic of first attempts
+	pause     func(*kafka.Part)
+	resume    func(*kafka.Part)
+	wake      chan struct{} // something has changed
+
+	mu       sync.Mutex
+	lines    []*line
+	first    int // the line that is served first next time
+	queue    *schedule.Queue[*held]
+	shedAt   time.Time
+	stopping bool
+	room     chan struct{} // closed when there is room to read again; nil: nobody waits for it
+}
+
+func newDispatcher(do actions, immediate string, lanes interface {
+	Pause(*kafka.Part)
+	Resume(*kafka.Part)
+}, cfg schedule.Config) *dispatcher {
+	return &dispatcher{
+		do: do, immediate: immediate, pause: lanes.Pause, resume: lanes.Resume,
+		wake: make(chan struct{}, 1), queue: schedule.New[*held](cfg),
+	}
+}
+
+func (d *dispatcher) signal() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+// add takes what one poll has read.
+func (d *dispatcher) add(batches []kafka.Batch) {
+	fresh := make([][]*held, len(batches))
+	for i, b := range batches {
+		for _, r := range b.Records {
+			fresh[i] = append(fresh[i], newHeld(b.Part, r, d.immediate))
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, b := range batches {
+		if b.Part.Gone() {
+			continue
+		}
+		l := d.line(b.Part)
+		for _, h := range fresh[i] {
+			l.add(h)
+		}
+		if !l.paused && l.full() {
+			l.paused = true
+			d.pause(l.part)
+		}
+	}
+	d.signal()
+}
+
+func (d *dispatcher) line(p *kafka.Part) *line {
+	for _, l := range d.lines {
+		if l.part == p {
+			return l
+		}
+	}
+	l := &line{part: p, limit: maxHeldTier}
+	if p.Topic == d.immediate {
+		l.limit = maxHeldImmediate
+	}
+	d.lines = append(d.lines, l)
+	return l
+}
+
+// hasRoom returns nil if more may be read, else a channel that is closed when it may be asked again.
+func (d *dispatcher) hasRoom() <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.heldImmediate() < maxHeldInAll {
+		return nil
+	}
+	if d.room == nil {
+		d.room = make(chan struct{})
+	}
+	return d.room
+}
+
+func (d *dispatcher) heldImmediate() int {
+	n := 0
+	for _, l := range d.lines {
+		if l.part.Topic == d.immediate {
+			n += len(l.held)
+		}
+	}
+	return n
+}
+
+// drop forgets all that has not begun of partitions that are given away.
+func (d *dispatcher) drop(parts []*kafka.Part) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept := d.lines[:0]
+	for _, l := range d.lines {
+		if !l.part.Gone() {
+			kept = append(kept, l)
+		}
+	}
+	clear(d.lines[len(kept):])
+	d.lines = kept
+	d.queue.Drop(func(h *held) bool { return h.part.Gone() })
+	d.makeRoom()
+}
+
+// finished notes the end of an attempt.
+func (d *dispatcher) finished(webhookID string, latency time.Duration, ok bool, now time.Time) {
+	d.mu.Lock()
+	d.queue.Done(now, webhookID, latency, ok)
+	d.mu.Unlock()
+	d.signal()
+}
+
+// released notes that a delivery that was given out was not sent after all.
+func (d *dispatcher) released(webhookID string, now time.Time) {
+	d.mu.Lock()
+	d.queue.Release(now, webhookID)
+	d.mu.Unlock()
+	d.signal()
+}
+
+// stop makes every later step do nothing.
+func (d *dispatcher) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stopping = true
+}
+
+// step moves everything on that can be moved at now, and returns how long nothing will change by itself.
+func (d *dispatcher) step(now time.Time) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopping {
+		return longestNap
+	}
+	if !now.Before(d.shedAt) {
+		d.shedAt = now.Add(shedEvery)
+		for _, h := range d.queue.Shed(now) {
+			d.end(h, parkIt, "", time.Time{})
+		}
+	}
+	until := now.Add(longestNap)
+	soon := func(t time.Time) {
+		if !t.IsZero() && t.Before(until) {
+			until = t
+		}
+	}
+	for i := range d.lines {
+		l := d.lines[(d.first+i)%len(d.lines)]
+		at, full := d.feed(l, now)
+		soon(at)
+		if full {
+			break
+		}
+	}
+	d.first++
+	for {
+		h, webhookID, ok := d.queue.Next(now)
+		if !ok {
+			break
+		}
+		if !h.part.Begin() {
+			d.queue.Release(now, webhookID)
+			continue
+		}
+		d.do.attempt(h)
+	}
+	if d.queue.Stats().Queued > 0 {
+		soon(d.shedAt)
+	}
+	soon(d.queue.Wake())
+	d.makeRoom()
+	return until.Sub(now)
+}
+
+// makeRoom lets the reader go on where there is room again.
+func (d *dispatcher) makeRoom() {
+	for _, l := range d.lines {
+		if l.paused && l.spare() {
+			l.paused = false
+			d.resume(l.part)
+		}
+	}
+	if d.room != nil && d.heldImmediate() < maxHeldInAll/2 {
+		close(d.room)
+		d.room = nil
+	}
+}
+
+// feed moves a line's records to the queue, or ends them, up to the first that must wait. It returns
+// when that one's wait ends, if that is known, and whether the queue as a whole is full.
+func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
+	l.due = time.Time{}
+	for len(l.held) > 0 {
+		h := l.held[0]
+		l.due = h.delivery.DueAt
+		if h.err == nil && h.delivery.DueAt.After(now) {
+			return h.delivery.DueAt, false
+		}
+		w, exists, state, caughtUp := d.do.lookup(h.delivery, now)
+		if !caughtUp || l.part.Full() {
+			return time.Time{}, false // the change that ends the wait wakes the dispatcher
+		}
+		if !h.started {
+			if !l.part.Start(h.offset) { // it was finished before
+				l.drop()
+				continue
+			}
+			h.started = true
+		}
+		if h.err != nil {
+			l.drop()
+			d.end(h, send, "", time.Time{})
+			continue
+		}
+		f, reason := judge(w, exists, state, now)
+		if f == send {
+			limits := schedule.Limits{MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit}
+			switch d.queue.Push(now, w.ID, limits, h, len(h.delivery.Body), h.waited) {
+			case schedule.Full:
+				return time.Time{}, true
+			case schedule.Park:
+				f = parkIt
+			}
+		}
+		l.drop()
+		if f != send {
+			d.end(h, f, reason, state.DisabledUntil)
+		}
+	}
+	return time.Time{}, false
+}
+
+// end settles a started record without an attempt.
+func (d *dispatcher) end(h *held, f fate, reason delivery.SuspendReason, until time.Time) {
+	if h.part.Begin() {
+		d.do.settle(h, f, reason, until)
+	}
+}
+
+// counts are for the metrics.
+type counts struct {
+	schedule.Stats
+	held      int
+	oldestDue map[string]time.Time // by lane; only of heads that are due
+}
+
+func (d *dispatcher) counts(now time.Time) counts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := counts{Stats: d.queue.Stats(), oldestDue: map[string]time.Time{}}
+	for _, l := range d.lines {
+		c.held += len(l.held)
+		if l.due.IsZero() || l.due.After(now) {
+			continue
+		}
+		if was, ok := c.oldestDue[l.part.Topic]; !ok || l.due.Before(was) {
+			c.oldestDue[l.part.Topic] = l.due
+		}
+	}
+	return c
+}

@@ -1,0 +1,82 @@
+package sender
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+// Bounds of what is read ahead and held in memory until it is due.
+const (
+	maxHeldTier      = 200       // records of one partition of a tier or parking lane
+	maxHeldImmediate = 2000      // records of one partition of `deliveries`
+	maxHeldBytes     = 512 << 10 // of one partition
+	maxHeldInAll     = 4000      // records of `deliveries`, above which nothing is read
+)
+
+// held is a record that was read and is not done.
+type held struct {
+	part     *kafka.Part
+	offset   int64
+	waited   bool // it comes from a tier or parking lane
+	delivery delivery.Delivery
+	record   *kgo.Record // only if it cannot be read
+	err      error       // why it cannot be read
+	started  bool
+}
+
+func (h *held) position() delivery.Position {
+	return delivery.Position{Topic: h.part.Topic, Partition: h.part.ID, Offset: h.offset}
+}
+
+// payloadPosition is where the body can be read: where the run was first written.
+func (h *held) payloadPosition() delivery.Position {
+	if h.delivery.FirstPosition != (delivery.Position{}) {
+		return h.delivery.FirstPosition
+	}
+	return h.position()
+}
+
+// next is the delivery as it is written to another topic.
+func (h *held) next() delivery.Delivery {
+	d := h.delivery
+	d.FirstPosition = h.payloadPosition()
+	return d
+}
+
+func newHeld(p *kafka.Part, r *kgo.Record, immediate string) *held {
+	h := &held{part: p, offset: r.Offset, waited: p.Topic != immediate}
+	if h.delivery, h.err = wire.ReadDelivery(r); h.err != nil {
+		h.record = r
+	}
+	return h
+}
+
+// line is one partition's records that were read and not started, in the log's order.
+type line struct {
+	part   *kafka.Part
+	limit  int
+	held   []*held
+	bytes  int
+	paused bool
+	due    time.Time // when its head is due, for the metric; zero: it has none
+}
+
+func (l *line) add(h *held) {
+	l.held = append(l.held, h)
+	l.bytes += len(h.delivery.Body)
+}
+
+func (l *line) drop() {
+	l.bytes -= len(l.held[0].delivery.Body)
+	l.held[0] = nil
+	l.held = l.held[1:]
+}
+
+// full reports whether the partition is to be paused; spare, whether it may go on.
+func (l *line) full() bool  { return len(l.held) >= l.limit || l.bytes >= maxHeldBytes }
+func (l *line) spare() bool { return len(l.held) <= l.limit/2 && l.bytes <= maxHeldBytes/2 }

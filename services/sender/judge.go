@@ -1,0 +1,106 @@
+package sender
+
+import (
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/retry"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+// fate is what is to become of a delivery that is due.
+type fate int
+
+const (
+	send fate = iota
+	suspend
+	cancel // its webhook is gone
+	putOff // its receiver asked to wait
+)
+
+// judge decides by the webhook and its state as they are now. exists is false if the webhook is gone.
+func judge(w webhook.Webhook, exists bool, s failure.State, now time.Time) (fate, delivery.SuspendReason) {
+	switch {
+	case !exists:
+		return cancel, ""
+	case !w.Active:
+		return suspend, delivery.SuspendInactive
+	case s.Disabled:
+		return suspend, delivery.SuspendDisabled
+	case w.Paused:
+		return suspend, delivery.SuspendPaused
+	case now.Before(s.DisabledUntil):
+		return putOff, ""
+	}
+	return send, ""
+}
+
+// treatment is how often and how long a webhook is tried.
+type treatment struct {
+	retryCount int
+	timeout    time.Duration
+}
+
+// treat takes the webhook's own values, else its tenant's, else the defaults.
+func treat(w webhook.Webhook, t tenant.Tenant) treatment {
+	out := treatment{webhook.DefaultRetryCount, webhook.DefaultTimeout}
+	for _, n := range []*int{t.Policy.RetryCount, w.RetryCount} {
+		if n != nil {
+			out.retryCount = *n
+		}
+	}
+	for _, d := range []*time.Duration{t.Policy.Timeout, w.Timeout} {
+		if d != nil {
+			out.timeout = *d
+		}
+	}
+	return out
+}
+
+// policyOf is the tenant's own failure policy where it has one.
+func policyOf(p failure.Policy, t tenant.Tenant) failure.Policy {
+	if n := t.Policy.WarnAfter; n != nil {
+		p.WarnAfter = *n
+	}
+	if n := t.Policy.DisableAfter; n != nil {
+		p.DisableAfter = *n
+	}
+	return p
+}
+
+// parked is d as it is parked at now, and the topic that takes it. No try is used.
+func parked(d delivery.Delivery, topics wire.Topics, now time.Time) (string, delivery.Delivery) {
+	tier := topics.Park(d.TimesParked)
+	d.TimesParked++
+	d.DueAt = now.Add(tier.Delay)
+	return tier.Topic, d
+}
+
+// parkedUntil is d as it is parked for less than the lane's delay. It may have to wait for records
+// before it that are due later, but keeps none behind it waiting.
+func parkedUntil(d delivery.Delivery, until time.Time, topics wire.Topics, now time.Time) (string, delivery.Delivery) {
+	topic, d := parked(d, topics, now)
+	if until.Before(d.DueAt) {
+		d.DueAt = until
+	}
+	return topic, d
+}
+
+// waiting is d as it waits, without an attempt, for the time until which its receiver wants nothing,
+// and the topic that takes it. It comes back before that, to be judged again.
+func waiting(d delivery.Delivery, until time.Time, schedule retry.Schedule, topics wire.Topics, now time.Time) (string, delivery.Delivery, error) {
+	if d.PutOffSince.IsZero() {
+		d.PutOffSince = now
+	}
+	delay, ok := retry.Hold(until.Sub(now), schedule)
+	if !ok {
+		topic, d := parkedUntil(d, until, topics, now)
+		return topic, d, nil
+	}
+	topic, err := topics.Tier(delay)
+	d.DueAt = now.Add(delay)
+	return topic, d, err
+}
