@@ -1,12 +1,14 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -71,8 +73,7 @@ type Servers struct {
 	redis   *redisServer
 	metrics *metrics
 
-	mu    sync.Mutex
-	limit limits
+	limit atomic.Pointer[limits] // asked for every event, so without a lock
 
 	closeOnce sync.Once
 }
@@ -86,6 +87,7 @@ func Open(ctx context.Context, cfg Config) (*Servers, error) {
 		return nil, err
 	}
 	s := &Servers{cfg: cfg, metrics: newMetrics(cfg.Metrics)}
+	s.limit.Store(&limits{})
 	if err := s.open(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -140,17 +142,14 @@ func (s *Servers) SQLPath() string {
 // Room says why nothing may be published now, or nil. It is measured each second and costs nothing
 // to ask.
 func (s *Servers) Room() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return errors.Join(s.limit.disk, s.limit.log)
+	l := s.limit.Load()
+	return cmp.Or(l.disk, l.log)
 }
 
 // RoomToMatch says why nothing may be matched now, or nil. It heeds the disk alone: a matcher that
 // stopped at the log's bound would never let the events behind it be trimmed.
 func (s *Servers) RoomToMatch() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.limit.disk
+	return s.limit.Load().disk
 }
 
 // Run keeps the stores until ctx ends, then closes them. It should be the last to stop.
@@ -213,10 +212,7 @@ func (s *Servers) keep(ctx context.Context) {
 
 // tell publishes the limits and logs when one begins or ends to hold.
 func (s *Servers) tell(now limits) {
-	s.mu.Lock()
-	before := s.limit
-	s.limit = now
-	s.mu.Unlock()
+	before := s.limit.Swap(&now)
 	for _, l := range []struct{ before, now error }{{before.disk, now.disk}, {before.log, now.log}} {
 		switch {
 		case l.now != nil && l.before == nil:

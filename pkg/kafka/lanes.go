@@ -63,6 +63,8 @@ func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) 
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.DisableAutoCommit(), kgo.SessionTimeout(SessionTimeout), kgo.HeartbeatInterval(time.Second),
 		kgo.FetchMaxPartitionBytes(512 << 10), kgo.FetchMaxBytes(8 << 20),
+		// A partition that is resumed is asked for when the fetch under way ends, at the latest.
+		kgo.FetchMaxWait(100 * time.Millisecond),
 		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.lost),
 	}, opts...)
 	if cfg.Instance != "" {

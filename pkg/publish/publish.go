@@ -57,8 +57,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("in-flight: is %d, must be 1 to %d", c.MaxInFlight, maxBuffered)
 	case c.MaxInFlightBytes < minInFlightBytes:
 		return fmt.Errorf("in-flight-bytes: is %d, must be at least %d, the room for one event", c.MaxInFlightBytes, minInFlightBytes)
-	case c.Timeout < 100*time.Millisecond:
-		return fmt.Errorf("publish-timeout: is %s, must be at least 100ms", c.Timeout)
+	case c.Timeout < time.Second: // the client takes no less
+		return fmt.Errorf("publish-timeout: is %s, must be at least 1s", c.Timeout)
 	}
 	return nil
 }
@@ -121,10 +121,14 @@ func New(cfg Config, log kafka.Config, id string, c catalogue, logger *slog.Logg
 	}, nil
 }
 
-// clientOptions bound the time that an event may take.
+// clientOptions bound the time that an event may take, and what its client holds.
 func clientOptions(cfg Config) []kgo.Opt {
 	return []kgo.Opt{
 		kgo.MaxBufferedRecords(maxBuffered),
+		// A busy client fills its batches while requests are under way. Measured on the embedded log: with
+		// 64 callers, 5 ms of linger halve what they publish, and 1 ms changes neither that nor the CPU for
+		// an event; streams are as fast with 0 as with 1 and 5 ms.
+		kgo.ProducerLinger(0),
 		kgo.RecordDeliveryTimeout(cfg.Timeout),
 		// Without it the client would keep an event that it has sent, and its caller, until a broker
 		// answers, however long that takes. The event may then be in the log though we said that it may

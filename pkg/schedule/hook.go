@@ -13,6 +13,7 @@ type hook[T any] struct {
 	cap      int
 	inFlight int
 	latency  time.Duration // moving average of the answers
+	best     time.Duration // what the quickest answers took lately
 	progress time.Time     // of its last answer, or when it began to have something in flight
 
 	allowedAt time.Time // of the next POST under the rate limit
@@ -81,12 +82,21 @@ func (h *hook[T]) finish(now time.Time, latency time.Duration, ok bool, cfg Conf
 	h.inFlight--
 	h.progress = now
 	h.latency += (latency - h.latency) / 8
+	if h.best == 0 || latency < h.best {
+		h.best = latency
+	} else {
+		h.best += (latency - h.best) / 256 // so that an old record does not stand for ever
+	}
 	limit := h.limit(cfg)
 	switch {
 	case !ok:
 		h.cap = max(1, h.cap/2)
-	case h.cap < min(steadyCap, limit) || (h.cap < limit && latency <= fastLatency):
+	case h.cap < min(steadyCap, limit):
 		h.cap++
+	case h.cap < limit && h.latency <= fastLatency && h.latency <= crowded*h.best:
+		h.cap++
+	case h.cap > steadyCap && h.latency > 2*crowded*h.best:
+		h.cap--
 	}
 	h.cap = min(h.cap, limit)
 }

@@ -18,6 +18,7 @@ const (
 	startCap     = 2
 	steadyCap    = 16          // above it the cap grows only while answers are fast
 	fastLatency  = time.Second // an answer within this is fast
+	crowded      = 2           // an average above this many times the best means that more POSTs at once only wait
 	firstLatency = 10 * time.Millisecond
 	quantum      = 16 << 10 // bytes a turn
 	minCost      = 1 << 10  // bytes

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/url"
 	"time"
 
@@ -114,7 +113,7 @@ type Lock struct {
 	conn  *sql.Conn // PostgreSQL: the session that holds it
 }
 
-// TryLock takes the lock of that name if nobody holds it. PostgreSQL: among all its clients, for as
+// TryLock takes the lock of that name if nobody holds it. PostgreSQL: among all who use its schema, for as
 // long as the session lives, so it does not work through a pooler that shares sessions; a holder
 // whose machine vanished is found out within 10 s. SQLite: within this Store, whose file one
 // process owns.
@@ -133,15 +132,15 @@ func (s *Store) TryLock(ctx context.Context, name string) (*Lock, bool, error) {
 		return nil, false, fmt.Errorf("lock %s: %w", name, err)
 	}
 	var held bool
-	err = conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock($1) FROM
+	err = conn.QueryRowContext(ctx, `SELECT pg_try_advisory_lock(hashtextextended(current_schema() || '/' || $1::text, 0)) FROM
 		(SELECT set_config('tcp_keepalives_idle', '4', false), set_config('tcp_keepalives_interval', '2', false),
-			set_config('tcp_keepalives_count', '3', false)) AS s`, lockNumber(name)).Scan(&held)
-	if err != nil || !held {
+			set_config('tcp_keepalives_count', '3', false)) AS s`, name).Scan(&held)
+	if err != nil {
 		discard(conn)
-		if err != nil {
-			err = fmt.Errorf("lock %s: %w", name, err)
-		}
-		return nil, false, err
+		return nil, false, fmt.Errorf("lock %s: %w", name, err)
+	}
+	if !held {
+		return nil, false, conn.Close()
 	}
 	return &Lock{store: s, name: name, conn: conn}, true, nil
 }
@@ -172,10 +171,4 @@ func (l *Lock) Release() {
 func discard(conn *sql.Conn) {
 	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
 	_ = conn.Close()
-}
-
-func lockNumber(name string) int64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte("doorstep/" + name))
-	return int64(h.Sum64()) //nolint:gosec // any number does
 }

@@ -1,10 +1,63 @@
 package sqlstore_test
 
 import (
+	"context"
+	"database/sql"
+	"log/slog"
+	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
 )
 
 func TestSQLite(t *testing.T)   { sqlstoretest.Run(t, sqlstoretest.SQLite) }
 func TestPostgres(t *testing.T) { sqlstoretest.Run(t, sqlstoretest.Postgres) }
+
+// TestLockEndsWithItsSession ends a lock's session on the server, as the death of its holder does.
+func TestLockEndsWithItsSession(t *testing.T) {
+	ctx := context.Background()
+	cfg := sqlstoretest.Postgres(t)
+	other := sqlstoretest.Open(t, cfg)
+	server, err := sql.Open("pgx", cfg.PostgresURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	cfg.PostgresURL += "&application_name=" + t.Name()
+	holder := sqlstoretest.Open(t, cfg)
+	lock, held, err := holder.TryLock(ctx, "outbox")
+	if err != nil || !held {
+		t.Fatalf("lock: %t, %v", held, err)
+	}
+	defer lock.Release()
+	if _, held, err := other.TryLock(ctx, "outbox"); err != nil || held {
+		t.Fatalf("a second program got the lock: %t, %v", held, err)
+	}
+	if _, err := server.Exec("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1", t.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if lock.Held(ctx) == nil {
+		t.Error("the lock is held without a session")
+	}
+	if l, held, err := other.TryLock(ctx, "outbox"); err != nil || !held {
+		t.Errorf("the lock after its holder's session: %t, %v", held, err)
+	} else {
+		l.Release()
+	}
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	for want, cfg := range map[string]sqlstore.Config{
+		"postgres-url: is required": {},
+		"unable to open database":   {SQLitePath: filepath.Join(t.TempDir(), "missing", "doorstep.db")},
+		"postgres: failed to":       {PostgresURL: "postgres://someone:hidden-word@127.0.0.1:1/doorstep"},
+		"postgres":                  {PostgresURL: "postgres://someone:hidden-word@127.0.0.1:port/doorstep"},
+	} {
+		_, err := sqlstore.Open(context.Background(), cfg, slog.New(slog.DiscardHandler))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden-word") {
+			t.Errorf("%v, want %q and no password", err, want)
+		}
+	}
+}

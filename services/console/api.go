@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/doorstep-dev/doorstep/pkg/auth"
+	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
@@ -149,9 +150,15 @@ func add[I, O any](s *Service, api huma.API, r route, handle func(context.Contex
 			},
 		}
 	}
+	if r.body != nil {
+		op.Middlewares = append(op.Middlewares, s.wantBody)
+	}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)
-		return out, s.problemOf(ctx, err)
+		if err != nil {
+			return nil, s.problemOf(ctx, err)
+		}
+		return out, nil
 	})
 	if r.body != nil {
 		// Bodies are decoded by hand, so the description is too.
@@ -181,20 +188,21 @@ func (s *Service) authorize(api huma.API, scope tenant.Scope) func(huma.Context,
 			err = newProblem(http.StatusForbidden, fmt.Sprintf("the API key does not have the scope %s", scope))
 		}
 		if err != nil {
-			s.refuse(hc, err)
+			r, w := humago.Unwrap(hc)
+			writeProblem(w, r, s.problemOf(ctx, err))
 			return
 		}
 		next(huma.WithValue(hc, callerKey, c))
 	}
 }
 
-func (s *Service) refuse(hc huma.Context, err error) {
-	var p *Problem
-	if !errors.As(s.problemOf(hc.Context(), err), &p) {
-		p = newProblem(http.StatusServiceUnavailable, "")
+// wantBody refuses an empty body as the invalid JSON that it is; huma would answer 400.
+func (s *Service) wantBody(hc huma.Context, next func(huma.Context)) {
+	if r, w := humago.Unwrap(hc); r.ContentLength == 0 {
+		writeProblem(w, r, invalidFields(invalid.Fields{{Name: "body", Message: "is required"}}))
+		return
 	}
-	r, w := humago.Unwrap(hc)
-	writeProblem(w, r.WithContext(hc.Context()), p)
+	next(hc)
 }
 
 func (s *Service) authenticate(ctx context.Context, authorization, named string) (caller, error) {

@@ -54,6 +54,8 @@ func where(raw []byte) string {
 	return ""
 }
 
+const notAField = "is not a field of this"
+
 // checkNames looks for names that a struct, and structs within it, do not have.
 func checkNames(raw json.RawMessage, t reflect.Type, prefix string, f *invalid.Fields) {
 	if t.Kind() == reflect.Pointer {
@@ -70,14 +72,11 @@ func checkNames(raw json.RawMessage, t reflect.Type, prefix string, f *invalid.F
 	}
 	for _, name := range slices.Sorted(maps.Keys(object)) {
 		field, ok := known[name]
-		switch {
-		case !ok:
-			f.Add(prefix+clip(name), "is not a field of this")
-		case field.Tag.Get("readonly") != "":
-			f.Add(prefix+name, "is read-only")
-		default:
-			checkNames(object[name], field.Type, prefix+name+".", f)
+		if !ok {
+			f.Add(prefix+clip(name), notAField)
+			continue
 		}
+		checkNames(object[name], field.Type, prefix+name+".", f)
 	}
 }
 

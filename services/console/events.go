@@ -77,13 +77,15 @@ func (s *Service) publishEvents(ctx context.Context, in *rawInput) (*output[any]
 // refused is the problem of events that were not all accepted. Of an array it says what became of
 // each, since some may be in the log.
 func (s *Service) refused(ctx context.Context, results []publish.Result, first error, array bool) error {
-	problem, ok := s.problemOf(ctx, first).(*Problem)
-	if !ok || !array {
+	problem := s.problemOf(ctx, first)
+	if !array {
 		return problem
 	}
+	problem.Errors = nil
 	for i, r := range results {
 		result := EventResult{ID: r.EventID, Accepted: r.Err == nil}
-		if one, ok := s.problemOf(ctx, r.Err).(*Problem); ok {
+		if r.Err != nil {
+			one := s.problemOf(ctx, r.Err)
 			result.Message = one.Detail
 			for _, f := range one.Errors {
 				f.Field = fmt.Sprintf("[%d].%s", i, f.Field)

@@ -59,8 +59,9 @@ func keyView(k tenant.APIKey) Key {
 }
 
 type keyListInput struct {
-	listInput
-	Platform bool `query:"platform" doc:"True: the platform's own keys"`
+	Limit    int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
+	Cursor   string `query:"cursor" maxLength:"256" doc:"meta.next_cursor of the page before"`
+	Platform bool   `query:"platform" doc:"True: the platform's own keys"`
 }
 
 func (s *Service) routeKeys(api huma.API) {
@@ -97,7 +98,7 @@ func (s *Service) listKeys(ctx context.Context, in *keyListInput) (*output[[]Key
 	if err != nil {
 		return nil, err
 	}
-	keys, next, err := store.APIKeys(ctx, of, in.page())
+	keys, next, err := store.APIKeys(ctx, of, sqlstore.Page{After: in.Cursor, Limit: in.Limit})
 	if err != nil {
 		return nil, err
 	}

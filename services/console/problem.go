@@ -22,7 +22,7 @@ type Problem struct {
 	RequestID string         `json:"request_id" doc:"Names the request in Doorstep's log"`
 	Errors    []FieldProblem `json:"errors,omitempty" doc:"The fields at fault"`
 
-	Results   []EventResult  `json:"results,omitempty" doc:"Of an array of events: what became of each"`
+	Results []EventResult `json:"results,omitempty" doc:"Of an array of events: what became of each"`
 
 	header http.Header
 }
@@ -64,16 +64,14 @@ func invalidFields(f invalid.Fields) *Problem {
 	return p
 }
 
-// problemOf is the answer to an error. What a caller can do nothing about is logged, and told in
+// problemOf is the answer to an error, which is not nil. What a caller can do nothing about is logged, and told in
 // general terms only.
-func (s *Service) problemOf(ctx context.Context, err error) error {
+func (s *Service) problemOf(ctx context.Context, err error) *Problem {
 	var (
 		problem *Problem
 		fields  invalid.Fields
 	)
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &problem):
 		return problem
 	case errors.As(err, &fields):

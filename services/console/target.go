@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -41,8 +42,9 @@ func (t target) check(ctx context.Context, raw string) error {
 		return nil
 	}
 	for _, a := range addrs {
-		if err := t.policy.CheckAddr(a.Unmap()); err != nil {
-			return err
+		// Which address is not told: it may be one of the operator's own network.
+		if t.policy.CheckAddr(a) != nil {
+			return errors.New("the host leads to an address that is not public; webhooks are sent to public addresses only")
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -73,10 +74,10 @@ func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, string, error) {
 	if len(f) == 0 && said == nil {
 		f.Add("body", "must be an object")
 	}
-	for _, name := range readOnly() {
-		if _, ok := said[name]; ok {
-			f.Add(name, "is read-only")
-			delete(said, name)
+	checkNames(patch, reflect.TypeFor[WebhookInput](), "", &f)
+	for i, fault := range f {
+		if fault.Message == notAField && slices.Contains(readOnly(), fault.Name) {
+			f[i].Message = "is read-only"
 		}
 	}
 	if len(f) > 0 {

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"regexp"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,9 +18,12 @@ import (
 //	await FILE PATTERN [VAR]    waits until a line of FILE matches; VAR gets the first group
 //	interrupt NAME              sends SIGINT
 //	ended NAME CODE             waits for exit code CODE
+//	publish-until-it-arrives FILE TYPE
+//	                            publishes events of TYPE until FILE tells of one: a new webhook
+//	                            takes effect within a second
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
-		"start": cmdStart, "await": cmdAwait, "interrupt": cmdInterrupt, "ended": cmdEnded,
+		"start": cmdStart, "await": cmdAwait, "interrupt": cmdInterrupt, "ended": cmdEnded, "publish-until-it-arrives": cmdPublish,
 	}
 }
 
@@ -39,7 +43,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	cmd.Dir = ts.MkAbs(".")
 	for _, v := range []string{
 		"PATH", "HOME", "TMPDIR", "DOORSTEP_URL", "DOORSTEP_GRPC", "DOORSTEP_KEY", "DOORSTEP_WEBHOOK_SECRET",
-		"DOORSTEP_HTTP_ADDR", "DOORSTEP_GRPC_ADDR", "DOORSTEP_ALLOW_NETWORKS", "DOORSTEP_ALLOW_HTTP", "DOORSTEP_RETRY_TIERS",
+		"DOORSTEP_BOOTSTRAP_KEY", "DOORSTEP_HTTP_ADDR", "DOORSTEP_GRPC_ADDR", "DOORSTEP_ALLOW_NETWORKS", "DOORSTEP_ALLOW_HTTP", "DOORSTEP_RETRY_TIERS",
 	} {
 		if value := ts.Getenv(v); value != "" {
 			cmd.Env = append(cmd.Env, v+"="+value)
@@ -92,5 +96,16 @@ func cmdEnded(ts *testscript.TestScript, _ bool, args []string) {
 	_ = cmd.Wait()
 	if got := strconv.Itoa(cmd.ProcessState.ExitCode()); got != args[1] {
 		ts.Fatalf("%s ended with exit code %s, want %s; it said:\n%s", args[0], got, args[1], ts.ReadFile(args[0]+".err"))
+	}
+}
+
+func cmdPublish(ts *testscript.TestScript, _ bool, args []string) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !strings.Contains(ts.ReadFile(args[0]), args[1]); <-tick.C {
+		if time.Now().After(deadline) {
+			ts.Fatalf("no event of type %s arrived within %s", args[1], patience)
+		}
+		ts.Check(ts.Exec("doorstep", "publish", "--type", args[1]))
 	}
 }

@@ -149,7 +149,7 @@ func (s *Service) drain() {
 
 // watch keeps Ready and the health service up to date until ctx ends.
 func (s *Service) watch(ctx context.Context) {
-	for ctx.Err() == nil {
+	for read := s.settings.Ready(); ctx.Err() == nil; {
 		err := s.check(ctx)
 		if ctx.Err() != nil {
 			return
@@ -161,6 +161,8 @@ func (s *Service) watch(ctx context.Context) {
 		}
 		select {
 		case <-time.After(every):
+		case <-read:
+			read = nil // it stays closed
 		case <-ctx.Done():
 		}
 	}

@@ -80,12 +80,13 @@ func (m *metrics) add(t tally, done kafka.Transaction, topic string) {
 		m.aborted.Inc()
 		return
 	}
-	for c, n := range map[prometheus.Counter]int{
-		m.events: t.events, m.deliveries: t.deliveries, m.suspended: t.suspended, m.cut: t.cut, m.conditions: t.conditions,
-		m.duplicates: t.duplicates, m.unlooked: t.unlooked,
-	} {
-		c.Add(float64(n))
-	}
+	m.deliveries.Add(float64(t.deliveries))
+	m.suspended.Add(float64(t.suspended))
+	m.cut.Add(float64(t.cut))
+	m.conditions.Add(float64(t.conditions))
+	m.duplicates.Add(float64(t.duplicates))
+	m.unlooked.Add(float64(t.unlooked))
+	m.events.Add(float64(t.events))
 	if t.quarantined > 0 {
 		m.quarantined.WithLabelValues(name, topic).Add(float64(t.quarantined))
 	}

@@ -84,10 +84,6 @@ func (d *dispatcher) add(batches []kafka.Batch) {
 		for _, h := range fresh[i] {
 			l.add(h)
 		}
-		if !l.paused && l.full() {
-			l.paused = true
-			d.pause(l.part)
-		}
 	}
 	d.signal()
 }
@@ -98,10 +94,7 @@ func (d *dispatcher) line(p *kafka.Part) *line {
 			return l
 		}
 	}
-	l := &line{part: p, limit: maxHeldTier}
-	if p.Topic == d.immediate {
-		l.limit = maxHeldImmediate
-	}
+	l := &line{part: p}
 	d.lines = append(d.lines, l)
 	return l
 }
@@ -110,7 +103,7 @@ func (d *dispatcher) line(p *kafka.Part) *line {
 func (d *dispatcher) hasRoom() <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.heldImmediate() < maxHeldInAll {
+	if d.flowing() < 1 {
 		return nil
 	}
 	if d.room == nil {
@@ -119,14 +112,16 @@ func (d *dispatcher) hasRoom() <-chan struct{} {
 	return d.room
 }
 
-func (d *dispatcher) heldImmediate() int {
-	n := 0
+// flowing is how much is held of the partitions that flow, as a part of what may be.
+func (d *dispatcher) flowing() float64 {
+	records, bytes := 0, 0
 	for _, l := range d.lines {
-		if l.part.Topic == d.immediate {
-			n += len(l.held)
+		if !l.paused {
+			records += len(l.held)
+			bytes += l.bytes
 		}
 	}
-	return n
+	return max(float64(records)/maxFlowing, float64(bytes)/maxFlowingBytes)
 }
 
 // drop forgets all that has not begun of partitions that are given away.
@@ -215,15 +210,19 @@ func (d *dispatcher) step(now time.Time) time.Duration {
 	return until.Sub(now)
 }
 
-// makeRoom lets the reader go on where there is room again.
+// makeRoom stops reading partitions whose records must wait, and goes on where there is room again.
 func (d *dispatcher) makeRoom() {
 	for _, l := range d.lines {
-		if l.paused && l.spare() {
+		switch {
+		case l.paused && l.spare():
 			l.paused = false
 			d.resume(l.part)
+		case !l.paused && l.full():
+			l.paused = true
+			d.pause(l.part)
 		}
 	}
-	if d.room != nil && d.heldImmediate() < maxHeldInAll/2 {
+	if d.room != nil && d.flowing() < 0.5 {
 		close(d.room)
 		d.room = nil
 	}
@@ -232,15 +231,17 @@ func (d *dispatcher) makeRoom() {
 // feed moves a line's records to the queue, or ends them, up to the first that must wait. It returns
 // when that one's wait ends, if that is known, and whether the queue as a whole is full.
 func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
-	l.due = time.Time{}
+	l.due, l.waits = time.Time{}, false
 	for len(l.held) > 0 {
 		h := l.held[0]
 		l.due = h.delivery.DueAt
 		if h.err == nil && h.delivery.DueAt.After(now) {
+			l.waits = l.held[len(l.held)-1].delivery.DueAt.Sub(now) > readAhead
 			return h.delivery.DueAt, false
 		}
 		w, exists, state, caughtUp := d.do.lookup(h.delivery, now)
 		if !caughtUp || l.part.Full() {
+			l.stuck(now)
 			return time.Time{}, false // the change that ends the wait wakes the dispatcher
 		}
 		if !h.started {
@@ -266,6 +267,7 @@ func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
 			}
 		}
 		l.drop()
+		l.stuckSince = time.Time{}
 		if f != send {
 			d.end(h, f, reason, state.DisabledUntil)
 		}

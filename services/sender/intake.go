@@ -11,11 +11,17 @@ import (
 )
 
 // Bounds of what is read ahead and held in memory until it is due.
+//
+// A partition is paused only while its records must wait: what was fetched ahead of it is then
+// thrown away, and after the pause the broker may first answer a fetch that did not ask for it.
+// As long as records flow, reading as a whole stops instead when enough is held.
 const (
-	maxHeldTier      = 200       // records of one partition of a tier or parking lane
-	maxHeldImmediate = 2000      // records of one partition of `deliveries`
-	maxHeldBytes     = 512 << 10 // of one partition
-	maxHeldInAll     = 4000      // records of `deliveries`, above which nothing is read
+	maxHeld      = 200             // records of one partition that must wait
+	maxHeldBytes = 512 << 10       // and their bytes
+	readAhead    = 2 * time.Second // what is due within this does not have to wait
+
+	maxFlowing      = 4000     // records held of the partitions that flow
+	maxFlowingBytes = 16 << 20 // and their bytes
 )
 
 // held is a record that was read and is not done.
@@ -59,11 +65,13 @@ func newHeld(p *kafka.Part, r *kgo.Record, immediate string) *held {
 // line is one partition's records that were read and not started, in the log's order.
 type line struct {
 	part   *kafka.Part
-	limit  int
 	held   []*held
 	bytes  int
+	waits  bool // its records must wait
 	paused bool
-	due    time.Time // when its head is due, for the metric; zero: it has none
+	due    time.Time // when its head is due, for the metric; zero: at once
+
+	stuckSince time.Time // zero: it is not
 }
 
 func (l *line) add(h *held) {
@@ -77,6 +85,20 @@ func (l *line) drop() {
 	l.held = l.held[1:]
 }
 
+// stuck notes that the head must wait for something else than its time. A partition that is full for
+// a moment, because the machine is busy, does not count as waiting.
+func (l *line) stuck(now time.Time) {
+	if l.stuckSince.IsZero() {
+		l.stuckSince = now
+	}
+	l.waits = now.Sub(l.stuckSince) > readAhead/2
+}
+
 // full reports whether the partition is to be paused; spare, whether it may go on.
-func (l *line) full() bool  { return len(l.held) >= l.limit || l.bytes >= maxHeldBytes }
-func (l *line) spare() bool { return len(l.held) <= l.limit/2 && l.bytes <= maxHeldBytes/2 }
+func (l *line) full() bool {
+	return l.waits && (len(l.held) >= maxHeld || l.bytes >= maxHeldBytes)
+}
+
+func (l *line) spare() bool {
+	return !l.waits || (len(l.held) <= maxHeld/2 && l.bytes <= maxHeldBytes/2)
+}

@@ -19,6 +19,17 @@ func Each(t *testing.T, test func(t *testing.T, cfg sqlstore.Config)) {
 	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
 
+// Any is one database: PostgreSQL where TEST_POSTGRES holds a URL, else SQLite. The test's log says which.
+func Any(t *testing.T) sqlstore.Config {
+	t.Helper()
+	if os.Getenv("TEST_POSTGRES") != "" || os.Getenv("TEST_REQUIRE_REAL") == "1" {
+		t.Log("sql: PostgreSQL")
+		return Postgres(t)
+	}
+	t.Log("sql: SQLite")
+	return SQLite(t)
+}
+
 // SQLite is a database in a new file.
 func SQLite(t *testing.T) sqlstore.Config {
 	return sqlstore.Config{SQLitePath: filepath.Join(t.TempDir(), "doorstep.db")}

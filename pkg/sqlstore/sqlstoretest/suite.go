@@ -323,7 +323,7 @@ func oneHolder(t *testing.T, s *sqlstore.Store) {
 
 func migrateTogether(t *testing.T, cfg sqlstore.Config) {
 	var wg sync.WaitGroup
-	stores := make([]*sqlstore.Store, 3)
+	stores := make([]*sqlstore.Store, 8)
 	for i := range stores {
 		wg.Go(func() {
 			s, err := sqlstore.Open(context.Background(), cfg, discard)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -19,40 +20,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 
-	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/embedded"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/process"
-	"github.com/doorstep-dev/doorstep/pkg/redisstate"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
-
-// Config is the settings of everything. A store without an address is embedded.
-type Config struct {
-	// Dir is the data directory of the embedded log and database.
-	Dir string
-	// LogMaxBytes bounds the embedded log on disk; LogSync writes each record through to the disk
-	// before it is acknowledged.
-	LogMaxBytes int64
-	LogSync     bool
-
-	Kafka    kafka.Config      // Brokers empty: embedded
-	Redis    redisstate.Config // URL empty: embedded
-	SQL      sqlstore.Config   // PostgresURL empty: SQLite in Dir
-	Egress   egress.Policy
-	Instance string
-
-	// The services' own settings; what they share (stores, egress, instance, room) is put in here.
-	Ingest  ingest.Config
-	Matcher matcher.Config
-	Sender  sender.Config
-	Console console.Config
-}
 
 // topicsTimeout bounds connecting to the log and making its topics at start.
 const topicsTimeout = 30 * time.Second
@@ -100,10 +76,19 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		err = a.makeServices(cfg, metrics)
 	}
 	if err != nil {
-		a.stores.Close()
+		a.abandon(ctx)
 		return nil, err
 	}
 	return a, nil
+}
+
+// abandon frees what was made before something failed: services free what they have when their Run
+// ends.
+func (a *App) abandon(ctx context.Context) {
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	a.log = slog.New(slog.DiscardHandler)
+	_ = a.Run(ended) // what failed before says more
 }
 
 // openStores starts the embedded stores and puts their addresses into cfg.
@@ -246,10 +231,19 @@ func notReady(r process.Readiness, err error) error {
 }
 
 // URL is where REST, /healthz, /readyz and /metrics answer, e.g. http://127.0.0.1:8080.
-func (a *App) URL() string { return "http://" + a.console.Addr() }
+func (a *App) URL() string { return "http://" + local(a.console.Addr()) }
 
 // GRPC is where producers publish, host:port.
-func (a *App) GRPC() string { return a.ingest.Addr() }
+func (a *App) GRPC() string { return local(a.ingest.Addr()) }
+
+// local is an address that this machine can dial: for all of its addresses, loopback.
+func local(addr string) string {
+	host, port, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("127.0.0.1", port)
+	}
+	return addr
+}
 
 // Key is the platform key that was generated at this start, known once WaitReady has returned; empty
 // if there was one already or the settings named one.

@@ -35,11 +35,11 @@ type IO struct {
 type commands struct {
 	Config kong.ConfigFlag `name:"config" env:"DOORSTEP_CONFIG" placeholder:"FILE" help:"YAML file of settings, named as the flags; a section named as the command holds for it alone."`
 
-	//	Up      upCmd      `cmd:"" group:"services" help:"Run everything in one process. Stores without an address are embedded."`
-	//	Ingest  ingestCmd  `cmd:"" group:"services" help:"Take events in over gRPC and write them to the log."`
-	//	Matcher matcherCmd `cmd:"" group:"services" help:"Work out which webhooks want each event."`
-	//	Sender  senderCmd  `cmd:"" group:"services" help:"POST deliveries to their receivers, and again until they are accepted."`
-	//	Console consoleCmd `cmd:"" group:"services" help:"Serve the REST API."`
+	Up      upCmd      `cmd:"" group:"services" help:"Run everything in one process. Stores without an address are embedded."`
+	Ingest  ingestCmd  `cmd:"" group:"services" help:"Take events in over gRPC and write them to the log."`
+	Matcher matcherCmd `cmd:"" group:"services" help:"Work out which webhooks want each event."`
+	Sender  senderCmd  `cmd:"" group:"services" help:"POST deliveries to their receivers, and again until they are accepted."`
+	Console consoleCmd `cmd:"" group:"services" help:"Serve the REST API."`
 
 	Topics  topicsCmd  `cmd:"" group:"setup" help:"Create or check the topics of the log."`
 	Migrate migrateCmd `cmd:"" group:"setup" help:"Bring the database to this version's schema."`
@@ -75,6 +75,7 @@ func Main(args []string, streams IO) (code int) {
 			code = int(e)
 		}
 	}()
+	dropEmptyVariables()
 	parser, err := newParser(streams)
 	if err != nil {
 		return fail(streams.Err, err)
@@ -86,6 +87,16 @@ func Main(args []string, streams IO) (code int) {
 	return fail(streams.Err, parsed.Run())
 }
 
+// dropEmptyVariables makes an empty DOORSTEP_* count as not set, as compose files and charts leave
+// those that they have no value for.
+func dropEmptyVariables() {
+	for _, v := range os.Environ() {
+		if name, value, _ := strings.Cut(v, "="); value == "" && strings.HasPrefix(name, "DOORSTEP_") {
+			_ = os.Unsetenv(name) // errs on names that cannot be
+		}
+	}
+}
+
 func newParser(streams IO) (*kong.Kong, error) {
 	return kong.New(&commands{},
 		kong.Name("doorstep"),
@@ -94,6 +105,7 @@ func newParser(streams IO) (*kong.Kong, error) {
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.Configuration(loadYAML),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: helpWidth}),
+		kong.ValueFormatter(withDefault),
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "services", Title: "Services"},
 			{Key: "setup", Title: "Setting up"},
@@ -101,10 +113,20 @@ func newParser(streams IO) (*kong.Kong, error) {
 			{Key: "tools", Title: "Tools"},
 			{Key: "connection", Title: "Connection:"},
 		}),
-		//kong.PostBuild(localDefaults),
+		kong.PostBuild(localDefaults),
 		kong.Bind(streams),
 		kong.BindTo(context.Background(), (*context.Context)(nil)),
 	)
+}
+
+// withDefault is a flag's help, with the default where a placeholder stands in its stead.
+func withDefault(v *kong.Value) string {
+	if v.Flag == nil || v.Flag.PlaceHolder == "" || v.Default == "" {
+		return kong.DefaultHelpValueFormatter(v)
+	}
+	shown := *v
+	shown.Help += " Default: " + v.Default + "."
+	return kong.DefaultHelpValueFormatter(&shown)
 }
 
 // helpWidth keeps --help the same on every terminal.

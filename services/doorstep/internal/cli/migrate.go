@@ -7,11 +7,12 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/embedded"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 )
 
 type migrateCmd struct {
-	SQL  sqlSettings `embed:""`
-	Data string      `env:"DOORSTEP_DATA_DIR" type:"path" placeholder:"DIR" default:"./doorstep-data" help:"Data directory of the embedded database, for when no PostgreSQL is named."`
+	SQL  settings.SQL `embed:""`
+	Data string       `env:"DOORSTEP_DATA_DIR" type:"path" placeholder:"DIR" default:"./doorstep-data" help:"Data directory of the embedded database, for when no PostgreSQL is named."`
 }
 
 // Run brings the tables up to date. Services do so as well when they start; this is for those who

@@ -20,21 +20,22 @@ type admin struct {
 	Addr string `name:"admin" env:"DOORSTEP_ADMIN_ADDR" default:":9090" placeholder:"HOST:PORT" help:"Where /healthz, /readyz, /metrics and /debug/pprof answer; not for customers."`
 }
 
-// instance names one of several processes of a service.
-type instance struct {
-	Name string `name:"instance" env:"DOORSTEP_INSTANCE" placeholder:"NAME" help:"A name for this process that stays the same when it is restarted and that no other has, e.g. the pod's of a StatefulSet: it takes its partitions back at once. Empty: the host name for transactions, no fixed seat in groups."`
-}
-
 // service is what runs alone.
 type service interface {
 	Run(ctx context.Context) error
 	Ready() error
 }
 
+// checked is settings that can say what is wrong with them.
+type checked interface{ Validate() error }
+
 // runService makes one service and runs it with its admin address until a signal.
-func runService[S service](streams IO, l logging, a admin, name string, make func(*slog.Logger, prometheus.Registerer) (S, error)) error {
+func runService[C checked, S service](streams IO, l logging, a admin, name string, cfg C, make func(C, *slog.Logger, prometheus.Registerer) (S, error)) error {
 	log, err := obs.Logger(streams.Err, l.Level)
 	if err != nil {
+		return usageError{err}
+	}
+	if err := cfg.Validate(); err != nil {
 		return usageError{err}
 	}
 	log = log.With("service", name)
@@ -44,7 +45,7 @@ func runService[S service](streams IO, l logging, a admin, name string, make fun
 	if err != nil {
 		return err
 	}
-	s, err := make(log, metrics)
+	s, err := make(cfg, log, prometheus.WrapRegistererWith(prometheus.Labels{"service": name}, metrics))
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
+	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 )
 
 // topicsTimeout bounds the work on the topics: a cluster makes a few dozen in seconds.
@@ -21,7 +22,7 @@ type topicsCmd struct {
 }
 
 type topicsApplyCmd struct {
-	Kafka   kafkaSettings      `embed:""`
+	Kafka   settings.Kafka     `embed:""`
 	Options kafka.TopicOptions `embed:""`
 }
 
@@ -37,7 +38,7 @@ func (c *topicsApplyCmd) Run(ctx context.Context, streams IO) error {
 }
 
 type topicsCheckCmd struct {
-	Kafka kafkaSettings `embed:""`
+	Kafka settings.Kafka `embed:""`
 }
 
 // Run checks the topics.

@@ -82,9 +82,18 @@ func (c *webhooksListCmd) Run(ctx context.Context, streams IO) error {
 		if err := json.Unmarshal(b, &h); err != nil {
 			return fmt.Errorf("webhook %d of the list: %w", i+1, err)
 		}
-		rows[i] = []string{h.ID, h.Name, h.state(), strconv.Itoa(h.FailStreak), strings.Join(h.EventTypes, ","), h.URL}
+		rows[i] = []string{h.ID, h.Name, h.state(), strconv.Itoa(h.FailStreak), shortList(h.EventTypes), h.URL}
 	}
 	return table(streams.Out, []string{"ID", "NAME", "STATE", "FAILED", "EVENT TYPES", "URL"}, rows)
+}
+
+// shortList keeps a column narrow.
+func shortList(types []string) string {
+	const shown = 2
+	if len(types) <= shown+1 {
+		return strings.Join(types, ",")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(types[:shown], ","), len(types)-shown)
 }
 
 type webhooksGetCmd struct {

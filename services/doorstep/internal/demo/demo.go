@@ -34,6 +34,9 @@ const (
 	patience       = 60 * time.Second
 )
 
+// effect is waited for between registering and publishing: a new webhook takes effect within a second.
+const effect = 1500 * time.Millisecond
+
 // Config says which Doorstep to show.
 type Config struct {
 	URL  string // of REST
@@ -76,6 +79,11 @@ func Run(ctx context.Context, cfg Config) (wait func() error, err error) {
 	if err := s.register(within); err != nil {
 		return nil, err
 	}
+	select {
+	case <-time.After(effect):
+	case <-within.Done():
+		return nil, within.Err()
+	}
 	if err := s.publish(within); err != nil {
 		return nil, err
 	}
@@ -91,7 +99,7 @@ func (s *show) say(format string, args ...any) { fmt.Fprintf(s.cfg.Out, format+"
 
 // register makes a webhook for each kind of event, and one that fails.
 func (s *show) register(ctx context.Context) error {
-	s.say("Webhooks, registered over REST")
+	s.say("Webhooks, registered over REST (each takes effect within a second)")
 	for _, k := range kinds() {
 		if err := s.webhook(ctx, k.name, k.path, k.types, 0); err != nil {
 			return err
@@ -184,7 +192,7 @@ func (s *show) watch(ctx context.Context) error {
 				delete(left, a.hook)
 			}
 		case <-ctx.Done():
-			return fmt.Errorf("demo: not everything arrived within %s: still to come %v", patience, left)
+			return fmt.Errorf("not everything arrived within %s: still to come %v", patience, left)
 		}
 	}
 	return nil
@@ -194,11 +202,11 @@ func (s *show) watch(ctx context.Context) error {
 func (s *show) check(a arrival) error {
 	switch {
 	case a.Wrong != nil:
-		return fmt.Errorf("demo: %s, attempt %d: %s", a.hook, a.Attempt, a.Verdict())
+		return fmt.Errorf("%s, attempt %d: %s", a.hook, a.Attempt, a.Verdict())
 	case !a.SameBody:
-		return fmt.Errorf("demo: %s, attempt %d: the body differs from the first attempt's", a.hook, a.Attempt)
+		return fmt.Errorf("%s, attempt %d: the body differs from the first attempt's", a.hook, a.Attempt)
 	case !s.published(a.Body):
-		return fmt.Errorf("demo: %s, attempt %d: the body is not the data that was published", a.hook, a.Attempt)
+		return fmt.Errorf("%s, attempt %d: the body is not the data that was published", a.hook, a.Attempt)
 	}
 	return nil
 }
@@ -247,7 +255,8 @@ Every delivery arrived with its signature verified. Doorstep stays up; Ctrl-C st
        -d '{"type":"card.created","data":{"name":"from curl"}}'
   curl -s %[1]s/metrics | grep ^doorstep_
 
-To receive webhooks yourself: bin/doorstep listen --addr 127.0.0.1:9999, then
+A receiver of your own, with the secret that the first command prints:
+
   bin/doorstep webhooks create --to http://127.0.0.1:9999/hook --event-type 'card.*'
-and give its secret to listen with --secret.`, s.cfg.URL, s.cfg.GRPC, s.cfg.Key)
+  bin/doorstep listen --addr 127.0.0.1:9999 --secret whsec_...`, s.cfg.URL, s.cfg.GRPC, s.cfg.Key)
 }

@@ -52,7 +52,7 @@ const card = "card-5d0f3c52"
 func exampleEvent(eventType string) (*doorstepv1.Event, error) {
 	data, err := eventFiles.ReadFile("events/" + eventType + ".json")
 	if err != nil {
-		return nil, fmt.Errorf("demo event: %w", err)
+		return nil, fmt.Errorf("example event: %w", err)
 	}
 	return &doorstepv1.Event{
 		Type: eventType, OccurredAt: timestamppb.Now(), ExternalReference: card,

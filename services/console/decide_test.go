@@ -1,0 +1,75 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+func TestTarget(t *testing.T) {
+	for name, tt := range map[string]struct {
+		url   string
+		addrs []string // that the host resolves to; nil: it does not
+		ok    bool
+	}{
+		"public":               {"https://hooks.example.com/", []string{"93.184.215.14"}, true},
+		"not resolvable":       {"https://hooks.example.com/", nil, true},
+		"inner":                {"https://hooks.example.com/", []string{"10.0.0.8"}, false},
+		"inner, mapped":        {"https://hooks.example.com/", []string{"::ffff:10.0.0.8"}, false},
+		"public and inner":     {"https://hooks.example.com/", []string{"93.184.215.14", "127.0.0.1"}, false},
+		"no URL for a webhook": {"https://localhost/", []string{"93.184.215.14"}, false},
+		"a public address":     {"https://93.184.215.14/", []string{"10.0.0.8"}, true},
+	} {
+		check := target{lookup: func(context.Context, string) (addrs []netip.Addr, err error) {
+			for _, a := range tt.addrs {
+				addrs = append(addrs, netip.MustParseAddr(a))
+			}
+			if addrs == nil {
+				err = errors.New("no such host")
+			}
+			return addrs, err
+		}}
+		if err := check.check(t.Context(), tt.url); (err == nil) != tt.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTargetWaitsOneSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		check := target{lookup: func(ctx context.Context, _ string) ([]netip.Addr, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}}
+		start := time.Now()
+		if err := check.check(t.Context(), "https://hooks.example.com/"); err != nil || time.Since(start) != time.Second {
+			t.Errorf("%v after %s, want nil after 1s", err, time.Since(start))
+		}
+	})
+}
+
+func TestReactivated(t *testing.T) {
+	for name, tt := range map[string]struct {
+		active, disabled bool
+		setting          string
+		want             uint64 // generation; 0: refused
+	}{
+		"merely inactive":                {false, false, "", 4},
+		"active":                         {true, false, "", 4},
+		"disabled":                       {true, true, "", 0},
+		"disabled and inactive":          {false, true, "console", 0},
+		"any, not deactivated first":     {true, true, "any", 4},
+		"any, deactivated and activated": {false, true, "any", 5},
+	} {
+		got, err := reactivated(webhook.Webhook{Active: tt.active, Generation: 4}, failure.State{Disabled: tt.disabled}, tt.setting)
+		if got != tt.want || (err != nil) != (tt.want == 0) {
+			t.Errorf("%s: generation %d, %v, want %d", name, got, err, tt.want)
+		}
+	}
+}

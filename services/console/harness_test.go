@@ -1,0 +1,246 @@
+package console_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+	"github.com/doorstep-dev/doorstep/services/console"
+)
+
+// bootKey is the platform key of consoles under test.
+const bootKey = "dsk_test_0123456789abcdef"
+
+// broker is a log for one test, with its topics made.
+func broker(t *testing.T) kafka.Config {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	cfg := kafka.Config{Brokers: cluster.ListenAddrs(), TopicPrefix: "doorstep.", RetryTiers: "1m,5m,60m", Embedded: true}
+	client := newClient(t, cfg)
+	if err := kafka.Apply(t.Context(), kadm.NewClient(client), topics(t, cfg), kafka.EmbeddedTopics()); err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func newClient(t *testing.T, cfg kafka.Config, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
+	client, err := cfg.NewClient("test", slog.New(slog.DiscardHandler), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+func topics(t *testing.T, cfg kafka.Config) wire.Topics {
+	t.Helper()
+	names, err := cfg.Topics()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// running is a console under test.
+type running struct {
+	t      *testing.T
+	cfg    console.Config
+	svc    *console.Service
+	log    *lockedBuffer
+	stop   func()
+	client http.Client
+}
+
+// lockedBuffer is the console's log.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func config(t *testing.T, log kafka.Config, sql sqlstore.Config) console.Config {
+	return console.Config{
+		Kafka: log, SQL: sql, HTTP: "127.0.0.1:0", BootstrapKey: bootKey,
+		Publish: publish.Config{MaxInFlight: 1000, MaxInFlightBytes: 16 << 20, Timeout: 2 * time.Second},
+		Egress:  egress.Policy{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
+	}
+}
+
+// start runs a console until the test ends or stop is called.
+func start(t *testing.T, cfg console.Config) *running {
+	t.Helper()
+	c := &running{t: t, cfg: cfg, log: &lockedBuffer{}}
+	svc, err := console.New(cfg, slog.New(slog.NewJSONHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug})), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.svc = svc
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- svc.Run(ctx) }()
+	c.stop = sync.OnceFunc(func() {
+		c.client.CloseIdleConnections()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(c.stop)
+	return c
+}
+
+// ready is start, and waits until the console is ready.
+func ready(t *testing.T) *running {
+	t.Helper()
+	c := start(t, config(t, broker(t), sqlstoretest.SQLite(t)))
+	c.awaitReady()
+	return c
+}
+
+func (c *running) awaitReady() {
+	c.t.Helper()
+	eventually(c.t, c.svc.Ready)
+}
+
+// eventually waits up to 10 s for f to return nil.
+func eventually(t *testing.T, f func() error) {
+	t.Helper()
+	within(t, 10*time.Second, f)
+}
+
+func within(t *testing.T, limit time.Duration, f func() error) {
+	t.Helper()
+	var err error
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		if err = f(); err == nil {
+			return
+		}
+	}
+	t.Fatalf("not within %s: %v", limit, err)
+}
+
+// answer is what a request was answered.
+type answer struct {
+	status int
+	header http.Header
+	text   string
+	Data   json.RawMessage
+	Meta   console.Meta
+	console.Problem
+}
+
+// data reads the answer's data.
+func data[T any](t *testing.T, a answer) (v T) {
+	t.Helper()
+	if err := json.Unmarshal(a.Data, &v); err != nil {
+		t.Fatalf("%v in %s", err, a.text)
+	}
+	return v
+}
+
+// as makes a request with a key, and further headers as name, value pairs.
+func (c *running) as(key, method, path, body string, header ...string) answer {
+	c.t.Helper()
+	r, err := http.NewRequest(method, "http://"+c.svc.Addr()+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if key != "" {
+		r.Header.Set("Authorization", "Bearer "+key)
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := c.client.Do(r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	a := answer{status: resp.StatusCode, header: resp.Header, text: string(b)}
+	if strings.Contains(resp.Header.Get("Content-Type"), "json") {
+		if err := json.Unmarshal(b, &a); err != nil {
+			c.t.Fatalf("%s %s: %v in %s", method, path, err, b)
+		}
+	}
+	return a
+}
+
+// do makes a request with the platform key and fails the test unless it is answered with status.
+func (c *running) do(status int, method, path, body string, header ...string) answer {
+	c.t.Helper()
+	a := c.as(bootKey, method, path, body, header...)
+	if a.status != status {
+		c.t.Fatalf("%s %s: %d, want %d: %s", method, path, a.status, status, a.text)
+	}
+	return a
+}
+
+// create registers a webhook.
+func (c *running) create(body string, header ...string) console.Webhook {
+	c.t.Helper()
+	return data[console.Webhook](c.t, c.do(201, "POST", "/api/v1/webhooks", body, header...))
+}
+
+// key makes an API key.
+func (c *running) key(body string, header ...string) console.Key {
+	c.t.Helper()
+	return data[console.Key](c.t, c.do(201, "POST", "/api/v1/api-keys", body, header...))
+}
+
+// records reads what a topic holds from its start until enough says so, within 5 s.
+func records(t *testing.T, cfg kafka.Config, topic string, enough func([]*kgo.Record) bool) []*kgo.Record {
+	t.Helper()
+	client := newClient(t, cfg, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var got []*kgo.Record
+	for !enough(got) {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("%s holds only %d records", topic, len(got))
+		}
+		got = append(got, fetches.Records()...)
+	}
+	return got
+}

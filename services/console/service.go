@@ -1,0 +1,208 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/doorstep-dev/doorstep/pkg/process"
+	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/registry"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+)
+
+// Service is a console.
+type Service struct {
+	cfg       Config
+	log       *slog.Logger
+	listener  net.Listener
+	settings  *registry.Settings
+	states    *registry.States
+	publisher *publish.Publisher
+	target    target
+	store     atomic.Pointer[sqlstore.Store] // nil until SQL answered
+	drainer   drainer
+	tenants   sync.Map // ids of tenants that are known to exist
+	requests  *prometheus.HistogramVec
+}
+
+// New listens; Run serves.
+func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg: cfg, log: log, target: newTarget(cfg.Egress),
+		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "doorstep_http_request_seconds", Help: "Time of requests to the console, by route and status.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}, []string{"route", "status"}),
+		drainer: drainer{
+			cfg: cfg.Kafka, log: log,
+			records: prometheus.NewCounter(prometheus.CounterOpts{
+				Name: "doorstep_outbox_records_total", Help: "Records of changed webhooks and settings written to the log.",
+			}),
+			faults: prometheus.NewCounter(prometheus.CounterOpts{
+				Name: "doorstep_outbox_failures_total", Help: "Times that changes could not be written and were tried again.",
+			}),
+		},
+	}
+	for _, c := range []prometheus.Collector{s.requests, s.drainer.records, s.drainer.faults} {
+		if err := metrics.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics of console: %w", err)
+		}
+	}
+	var err error
+	if s.drainer.topics, err = cfg.Kafka.Topics(); err != nil {
+		return nil, err
+	}
+	if s.listener, err = process.Listen(cfg.HTTP, "http"); err != nil {
+		return nil, err
+	}
+	if err := s.connect(metrics); err != nil {
+		return nil, errors.Join(err, s.listener.Close())
+	}
+	return s, nil
+}
+
+// connect makes the Kafka clients; they connect when they are used.
+func (s *Service) connect(metrics prometheus.Registerer) error {
+	var err error
+	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "console-settings", s.log); err != nil {
+		return err
+	}
+	if s.states, err = registry.NewStates(s.cfg.Kafka, "console-states", s.log); err != nil {
+		return err
+	}
+	cfg := s.cfg.Publish
+	cfg.Room = s.cfg.Room
+	s.publisher, err = publish.New(cfg, s.cfg.Kafka, "console", s.settings, s.log, metrics)
+	return err
+}
+
+// Addr is the host:port that the console listens on.
+func (s *Service) Addr() string { return s.listener.Addr().String() }
+
+// Run serves until ctx ends, then finishes the requests under way.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.publisher.Close()
+	server := &http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
+		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve http on %s: %w", s.Addr(), err)
+		}
+		return nil
+	})
+	// SQL and the log stay until the last request has ended.
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	g.Go(func() error {
+		defer stop()
+		<-ctx.Done()
+		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if server.Shutdown(within) != nil {
+			_ = server.Close() // what did not end in time is cut
+		}
+		return nil
+	})
+	g.Go(func() error { return s.settings.Run(background) })
+	g.Go(func() error { return s.states.Run(background) })
+	g.Go(func() error { return s.keep(background) })
+	return g.Wait()
+}
+
+// keep opens SQL, as soon as it answers, and carries its changes into the log.
+func (s *Service) keep(ctx context.Context) error {
+	store, err := s.open(ctx)
+	if err != nil || store == nil {
+		return err
+	}
+	defer func() {
+		if err := store.Close(); err != nil {
+			s.log.Warn("close SQL", "error", err)
+		}
+	}()
+	s.drainer.store = store
+	s.store.Store(store)
+	s.drainer.run(ctx)
+	return nil
+}
+
+// open waits for SQL and prepares what is in it; it returns nil if ctx ends first.
+func (s *Service) open(ctx context.Context) (*sqlstore.Store, error) {
+	for failing := false; ; failing = true {
+		store, err := s.prepare(ctx)
+		if err == nil {
+			return store, nil
+		}
+		if ctx.Err() != nil {
+			return nil, nil
+		}
+		if s.cfg.SQL.PostgresURL == "" {
+			return nil, err // a file does not come back by itself
+		}
+		if !failing {
+			s.log.Warn("SQL cannot be used; trying again", "error", err)
+		}
+		if !wait(ctx, time.Second, nil) {
+			return nil, nil
+		}
+	}
+}
+
+func (s *Service) prepare(ctx context.Context) (*sqlstore.Store, error) {
+	store, err := sqlstore.Open(ctx, s.cfg.SQL, s.log)
+	if err != nil {
+		return nil, err
+	}
+	err = s.bootstrap(ctx, store)
+	if err == nil {
+		err = store.Republish(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return store, nil
+}
+
+// sql is the store, or the problem that there is none yet.
+func (s *Service) sql() (*sqlstore.Store, error) {
+	if store := s.store.Load(); store != nil {
+		return store, nil
+	}
+	return nil, newProblem(http.StatusServiceUnavailable, "the database cannot be reached yet; try again")
+}
+
+// ready errs until what is followed has been read to the end that it had at the start.
+func (s *Service) ready(followed <-chan struct{}) error {
+	select {
+	case <-followed:
+		return nil
+	default:
+		return newProblem(http.StatusServiceUnavailable, "the log has not been read yet; try again")
+	}
+}
+
+// Ready says why the console cannot serve everything yet, nil if it can.
+func (s *Service) Ready() error {
+	store, err := s.sql()
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		err = store.Ping(ctx)
+	}
+	return errors.Join(err, s.ready(s.settings.Ready()), s.ready(s.states.Ready()))
+}

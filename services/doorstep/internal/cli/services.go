@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
+	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/services/console"
+	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
+	"github.com/doorstep-dev/doorstep/services/ingest"
+	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/sender"
+)
+
+type ingestCmd struct {
+	Ingest settings.Ingest `embed:""`
+	Kafka  settings.Kafka  `embed:""`
+	Admin  admin           `embed:""`
+	Log    logging         `embed:""`
+}
+
+// Run takes events in until it is stopped.
+func (c *ingestCmd) Run(streams IO) error {
+	cfg := ingest.Config(c.Ingest)
+	cfg.Kafka = kafka.Config(c.Kafka)
+	return runService(streams, c.Log, c.Admin, "ingest", cfg, ingest.New)
+}
+
+type matcherCmd struct {
+	Matcher  settings.Matcher  `embed:""`
+	Kafka    settings.Kafka    `embed:""`
+	Redis    settings.Redis    `embed:""`
+	Instance settings.Instance `embed:""`
+	Admin    admin             `embed:""`
+	Log      logging           `embed:""`
+}
+
+// Run matches until it is stopped.
+func (c *matcherCmd) Run(streams IO) error {
+	cfg := matcher.Config(c.Matcher)
+	cfg.Kafka, cfg.Redis, cfg.Instance = kafka.Config(c.Kafka), redisstate.Config(c.Redis), c.Instance.Name
+	return runService(streams, c.Log, c.Admin, "matcher", cfg, matcher.New)
+}
+
+type senderCmd struct {
+	Sender   settings.Sender   `embed:""`
+	Egress   settings.Egress   `embed:""`
+	Kafka    settings.Kafka    `embed:""`
+	Redis    settings.Redis    `embed:""`
+	Instance settings.Instance `embed:""`
+	Admin    admin             `embed:""`
+	Log      logging           `embed:""`
+}
+
+// Run sends until it is stopped.
+func (c *senderCmd) Run(streams IO) error {
+	cfg := sender.Config(c.Sender)
+	cfg.Kafka, cfg.Redis, cfg.Instance, cfg.Version = kafka.Config(c.Kafka), redisstate.Config(c.Redis), c.Instance.Name, obs.Version()
+	var err error
+	if cfg.Egress, err = c.Egress.Policy(); err != nil {
+		return usageError{err}
+	}
+	return runService(streams, c.Log, c.Admin, "sender", cfg, sender.New)
+}
+
+type consoleCmd struct {
+	Console settings.Console `embed:""`
+	SQL     settings.SQL     `embed:""`
+	Egress  settings.Egress  `embed:""`
+	Kafka   settings.Kafka   `embed:""`
+	Admin   admin            `embed:""`
+	Log     logging          `embed:""`
+}
+
+// Run serves REST until it is stopped. The key of a first start is printed on stdout; in a cluster
+// DOORSTEP_BOOTSTRAP_KEY names one instead.
+func (c *consoleCmd) Run(streams IO) error {
+	cfg := console.Config(c.Console)
+	cfg.Kafka, cfg.SQL = kafka.Config(c.Kafka), sqlstore.Config(c.SQL)
+	cfg.FirstKey = func(key string) { printKey(streams.Out, key) }
+	var err error
+	if cfg.Egress, err = c.Egress.Policy(); err != nil {
+		return usageError{err}
+	}
+	return runService(streams, c.Log, c.Admin, "console", cfg, console.New)
+}

@@ -1,0 +1,74 @@
+// Package settings holds the settings of all parts as kong takes them.
+//
+// They are the parts' own Config types without their methods: kong would call Validate on each as it
+// is parsed, before what it shares with others (such as the embedded log's address) is put in.
+package settings
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/doorstep-dev/doorstep/pkg/egress"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/services/console"
+	"github.com/doorstep-dev/doorstep/services/ingest"
+	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/sender"
+)
+
+// The parts.
+type (
+	Kafka   kafka.Config
+	Redis   redisstate.Config
+	SQL     sqlstore.Config
+	Ingest  ingest.Config
+	Matcher matcher.Config
+	Sender  sender.Config
+	Console console.Config
+)
+
+// Egress is what webhooks may target beyond https to public addresses.
+type Egress struct {
+	AllowNetworks []string `name:"allow-networks" env:"DOORSTEP_ALLOW_NETWORKS" placeholder:"CIDR" help:"Networks that webhooks may target although they are not public, comma separated, e.g. 127.0.0.0/8."`
+	AllowHTTP     bool     `name:"allow-http" env:"DOORSTEP_ALLOW_HTTP" help:"Let webhooks target plain http as well as https."`
+}
+
+// Policy is what the services take.
+func (e Egress) Policy() (egress.Policy, error) {
+	networks, err := egress.ParseNetworks(strings.Join(e.AllowNetworks, ","))
+	if err != nil {
+		return egress.Policy{}, fmt.Errorf("--allow-networks: %w", err)
+	}
+	return egress.Policy{AllowNetworks: networks, AllowHTTP: e.AllowHTTP}, nil
+}
+
+// Instance names one of several processes of a service.
+type Instance struct {
+	Name string `name:"instance" env:"DOORSTEP_INSTANCE" placeholder:"NAME" help:"A name for this process that stays the same when it is restarted and that no other has, e.g. the pod's of a StatefulSet: it takes its partitions back at once. Empty: the host name for transactions, no fixed seat in groups."`
+}
+
+// Services are the settings of all services and stores together: those of `doorstep up`.
+type Services struct {
+	Console  Console  `embed:""`
+	Ingest   Ingest   `embed:""`
+	Matcher  Matcher  `embed:""`
+	Sender   Sender   `embed:""`
+	Egress   Egress   `embed:""`
+	Kafka    Kafka    `embed:""`
+	Redis    Redis    `embed:""`
+	SQL      SQL      `embed:""`
+	Instance Instance `embed:""`
+}
+
+// Defaults are the settings where nobody says anything but the environment.
+func Defaults() (Services, error) {
+	var s Services
+	if err := kong.ApplyDefaults(&s); err != nil {
+		return Services{}, fmt.Errorf("default settings: %w", err)
+	}
+	return s, nil
+}

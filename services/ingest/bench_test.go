@@ -1,0 +1,200 @@
+package ingest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+
+	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
+
+	"github.com/doorstep-dev/doorstep/pkg/auth"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+	"github.com/doorstep-dev/doorstep/services/ingest"
+)
+
+// The benchmarks tell what ingest costs beside a handler that only produces: the same event (1 KiB),
+// the same callers, the same in-process log. Compare their events/s in one run.
+
+const benchCallers = 64
+
+func benchEvent() *pb.Event {
+	return &pb.Event{Id: "", Type: "card.updated", ExternalReference: "card-1", Attributes: map[string]string{"eventUser": "545"}, Data: text(1 << 10)}
+}
+
+// benchLog is an in-memory log with the topics that ingest needs, and a key.
+func benchLog(b *testing.B) kafka.Config {
+	b.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(4, "t.events"), kfake.SeedTopics(1, "t.settings"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.Close)
+	cfg := kafka.Config{Brokers: c.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}
+	client := benchClient(b, cfg)
+	key, err := wire.APIKey("t.settings", tenant.APIKey{ID: "k", Tenant: "acme", Hash: auth.Hash(acmeKey), Scopes: []tenant.Scope{tenant.ScopeEvents}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := client.ProduceSync(b.Context(), key).FirstErr(); err != nil {
+		b.Fatal(err)
+	}
+	return cfg
+}
+
+func benchClient(b *testing.B, cfg kafka.Config) *kgo.Client {
+	b.Helper()
+	client, err := cfg.NewClient("bench", slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(client.Close)
+	return client
+}
+
+// benchIngest runs ingest and returns its address.
+func benchIngest(b *testing.B) string {
+	b.Helper()
+	s, err := ingest.New(ingest.Config{
+		Kafka: benchLog(b), Addr: "127.0.0.1:0", StreamInFlight: 1024, DrainTimeout: 10 * time.Second,
+		Publish: publish.Config{MaxInFlight: 16384, MaxInFlightBytes: 64 << 20, Timeout: 5 * time.Second},
+	}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			b.Error(err)
+		}
+	})
+	b.Cleanup(func() { cancel(); running.Wait() })
+	eventually(b, "not ready", func() bool { return s.Ready() == nil })
+	return s.Addr()
+}
+
+func benchDial(b *testing.B, addr string) pb.IngestServiceClient {
+	b.Helper()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = conn.Close() })
+	return pb.NewIngestServiceClient(conn)
+}
+
+// benchUnary publishes b.N events from benchCallers callers.
+func benchUnary(b *testing.B, client pb.IngestServiceClient) {
+	b.Helper()
+	ctx := metadata.AppendToOutgoingContext(b.Context(), "authorization", "Bearer "+acmeKey)
+	b.SetParallelism(benchCallers / 2)
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if _, err := client.Publish(ctx, &pb.PublishRequest{Event: benchEvent()}); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+func BenchmarkUnary(b *testing.B) { benchUnary(b, benchDial(b, benchIngest(b))) }
+
+// bare only produces the event as it comes.
+type bare struct {
+	pb.UnimplementedIngestServiceServer
+	client *kgo.Client
+}
+
+func (s bare) Publish(ctx context.Context, req *pb.PublishRequest) (*pb.PublishResponse, error) {
+	r := &kgo.Record{Topic: "t.events", Key: []byte(req.GetEvent().GetExternalReference()), Value: req.GetEvent().GetData()}
+	return &pb.PublishResponse{}, s.client.ProduceSync(ctx, r).FirstErr()
+}
+
+func BenchmarkUnaryBare(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	server := grpc.NewServer()
+	pb.RegisterIngestServiceServer(server, bare{client: benchClient(b, benchLog(b))})
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) })
+	b.Cleanup(func() { server.Stop(); serving.Wait() })
+	benchUnary(b, benchDial(b, l.Addr().String()))
+}
+
+func BenchmarkStream(b *testing.B) {
+	for _, streams := range []int{1, 4} {
+		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) { benchStreams(b, streams) })
+	}
+}
+
+func benchStreams(b *testing.B, streams int) {
+	client := benchDial(b, benchIngest(b))
+	ctx := metadata.AppendToOutgoingContext(b.Context(), "authorization", "Bearer "+acmeKey)
+	var all sync.WaitGroup
+	b.ResetTimer()
+	for i := range streams {
+		n := b.N / streams
+		if i == 0 {
+			n += b.N % streams
+		}
+		stream, err := client.PublishStream(ctx)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all.Go(func() {
+			for i := range n {
+				if err := stream.Send(&pb.PublishStreamRequest{Sequence: uint64(i), Event: benchEvent()}); err != nil { //nolint:gosec // counts up
+					b.Error(err)
+					return
+				}
+			}
+			if err := stream.CloseSend(); err != nil {
+				b.Error(err)
+			}
+		})
+		all.Go(func() {
+			if got, err := countAcks(stream); err != nil || got != n {
+				b.Errorf("%d of %d acknowledged, %v", got, n, err)
+			}
+		})
+	}
+	all.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
+}
+
+// countAcks reads to the end of the stream.
+func countAcks(stream publishStream) (n int, err error) {
+	for {
+		ack, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+		if e := ack.GetResult().GetError(); e != nil {
+			return n, errors.New(e.GetMessage())
+		}
+		n++
+	}
+}

@@ -1,0 +1,189 @@
+package ingest_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+
+	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
+)
+
+func TestKafkaGoesAndComesBack(t *testing.T) {
+	b := newBroker(t)
+	s := runReady(t, config(b))
+	publish := func(id string) error {
+		_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card(id)})
+		return err
+	}
+	if err := publish("before"); err != nil {
+		t.Fatal(err)
+	}
+	stream := open(t, s, acmeKey)
+
+	b.stop()
+	start := time.Now()
+	if err := publish("away"); status.Code(err) != codes.Unavailable {
+		t.Fatalf("with Kafka away: %v", err)
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("the answer took %s", took)
+	}
+	send(t, stream, 1, card("stream-away"))
+	ack, err := stream.Recv()
+	if err != nil || codes.Code(ack.GetResult().GetError().GetCode()) != codes.Unavailable { //nolint:gosec // 0 to 16
+		t.Fatalf("stream with Kafka away: %v, %v", ack, err)
+	}
+	batch, err := s.client.PublishBatch(as(t, acmeKey), &pb.PublishBatchRequest{Events: []*pb.Event{card("batch-away")}})
+	if err != nil || codes.Code(batch.GetResults()[0].GetError().GetCode()) != codes.Unavailable { //nolint:gosec // 0 to 16
+		t.Fatalf("batch with Kafka away: %v, %v", batch, err)
+	}
+	eventually(t, "still ready", func() bool { return s.Ready() != nil })
+	if h := healthOf(t, s); h != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health %s", h)
+	}
+
+	b.start()
+	eventually(t, "not ready again", func() bool { return s.Ready() == nil })
+	if err := publish("back"); err != nil {
+		t.Fatal(err)
+	}
+	send(t, stream, 2, card("stream-back"))
+	if ack, err := stream.Recv(); err != nil || ack.GetSequence() != 2 || ack.GetResult().GetError() != nil {
+		t.Fatalf("stream with Kafka back: %v, %v", ack, err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	in := b.events(3)
+	for _, id := range []string{"before", "back", "stream-back"} {
+		if in[id].ID == "" {
+			t.Errorf("%s was acknowledged and is not in the log", id)
+		}
+	}
+	if n := strings.Count(s.log.String(), "events cannot be written"); n != 1 {
+		t.Errorf("the outage was logged %d times", n)
+	}
+	if strings.Contains(s.log.String(), acmeKey) {
+		t.Error("the log holds the key")
+	}
+}
+
+func healthOf(t *testing.T, s *service) grpc_health_v1.HealthCheckResponse_ServingStatus {
+	t.Helper()
+	answer, err := grpc_health_v1.NewHealthClient(s.conn).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer.GetStatus()
+}
+
+func TestIngestStartsBeforeKafka(t *testing.T) {
+	b := reserve(t)
+	s := run(t, config(b))
+	_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("e1")})
+	if status.Code(err) != codes.Unavailable || s.Ready() == nil {
+		t.Fatalf("without Kafka: %v, ready: %v", err, s.Ready())
+	}
+	if h := healthOf(t, s); h != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health %s", h)
+	}
+	b.start() // no topics yet
+	if _, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("e1")}); status.Code(err) != codes.Unavailable {
+		t.Fatalf("without topics: %v", err)
+	}
+	b.prepare()
+	eventually(t, "never ready", func() bool { return s.Ready() == nil })
+	eventually(t, "the key does not arrive", func() bool {
+		_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("e1")})
+		return err == nil
+	})
+	if h := healthOf(t, s); h != grpc_health_v1.HealthCheckResponse_SERVING {
+		t.Errorf("health %s", h)
+	}
+}
+
+func TestStopFinishesWhatWasTaken(t *testing.T) {
+	b := newBroker(t)
+	cfg := config(b)
+	cfg.Publish.Timeout = 10 * time.Second
+	s := runReady(t, cfg)
+	idle, busy := open(t, s, acmeKey), open(t, s, acmeKey)
+	send(t, idle, 1, card("idle"))
+	if _, err := idle.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	release := b.hold()
+	const n = 10
+	for i := range uint64(n) {
+		send(t, busy, i, card(""))
+	}
+	answered := make(chan error, 1)
+	go func() {
+		_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("unary")})
+		answered <- err
+	}()
+	eventually(t, "not in flight", func() bool { return gauge(t, s.metrics, "doorstep_publish_in_flight") == n+1 })
+
+	s.stop()
+	if _, err := drainAcks(idle); status.Code(err) != codes.Unavailable {
+		t.Errorf("the idle stream ends with %v", err)
+	}
+	eventually(t, "still ready", func() bool { return s.Ready() != nil })
+	select {
+	case err := <-s.ended:
+		t.Fatalf("stopped with events in flight: %v", err)
+	default:
+	}
+	release()
+	acks, err := drainAcks(busy)
+	if status.Code(err) != codes.Unavailable || len(acks) != n {
+		t.Errorf("%d of %d acknowledged, then %v", len(acks), n, err)
+	}
+	for i, r := range acks {
+		if r.GetError() != nil {
+			t.Errorf("event %d: %v", i, r)
+		}
+	}
+	if err := <-answered; err != nil {
+		t.Errorf("the call under way: %v", err)
+	}
+	if err := <-s.ended; err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+	if got := b.written(); got != n+2 {
+		t.Errorf("%d written, want %d", got, n+2)
+	}
+}
+
+func TestStopIsBounded(t *testing.T) {
+	b := newBroker(t)
+	cfg := config(b)
+	cfg.Publish.Timeout, cfg.DrainTimeout = time.Minute, 200*time.Millisecond
+	s := runReady(t, cfg)
+	b.hold()
+	ctx, cancel := context.WithCancel(as(t, acmeKey))
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() {
+		_, err := s.client.Publish(ctx, &pb.PublishRequest{Event: card("e1")})
+		answered <- err
+	}()
+	eventually(t, "not in flight", func() bool { return gauge(t, s.metrics, "doorstep_publish_in_flight") == 1 })
+	s.stop()
+	if err := <-answered; status.Code(err) != codes.Unavailable {
+		t.Errorf("the call that was cut: %v", err)
+	}
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("still running")
+	}
+}
