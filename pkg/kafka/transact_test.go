@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -25,7 +25,7 @@ const (
 // hop is a broker with two topics, and what has been read of the second one.
 type hop struct {
 	t      testing.TB
-	broker interface{ControlKey(int16, func(kmsg.Request) (kmsg.Response, error, bool))}
+	broker *kfake.Cluster
 	cfg    Config
 	client *kgo.Client // produces to in, reads what is committed in out
 	got    []string
@@ -33,30 +33,20 @@ type hop struct {
 
 func newHop(t testing.TB) *hop {
 	t.Helper()
-	cfg := Config{Brokers: []string{"127.0.0.1:39192"}, TopicPrefix: "t.", RetryTiers: "1m"}
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, in, out),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(broker.Close)
+	cfg := Config{Brokers: broker.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}
 	client, err := cfg.NewClient("test", slog.New(slog.DiscardHandler), kgo.ConsumeTopics(out),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	adm := kadm.NewClient(client)
-	_, _ = adm.DeleteTopics(context.Background(), in, out)
-	for {
-	    g, err := adm.DeleteGroups(context.Background(), "t.hop")
-	    if err == nil { err = g.Error() }
-	    if err == nil || errors.Is(err, kerr.GroupIDNotFound) { break }
-	    fmt.Println("delete group:", err)
-	    time.Sleep(time.Second)
-	}
-	for {
-		r, err := adm.CreateTopics(context.Background(), 2, 1, nil, in, out)
-		if err == nil { err = r.Error() }
-		if err == nil { break }
-		fmt.Println(err)
-		time.Sleep(500*time.Millisecond)
-	}
 	t.Cleanup(client.Close)
-	return &hop{t: t, cfg: cfg, client: client}
+	return &hop{t: t, broker: broker, cfg: cfg, client: client}
 }
 
 func (h *hop) put(values ...string) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"net/http/httptrace"
+	"os"
 	"net/netip"
 	"sync"
 	"syscall"
@@ -107,7 +108,9 @@ func (d *dialer) dialTCP(ctx context.Context, network, address string) (*conn, e
 
 func (d *dialer) failed(ctx context.Context, stage stage, o opened, err error) error {
 	f := &failure{opened: o}
-	if ctx.Err() != nil || errors.Is(err, syscall.ETIMEDOUT) {
+	// The dialer's own timer may fire a moment before the context's.
+	timedOut := stage != stageDNS && errors.Is(err, os.ErrDeadlineExceeded)
+	if ctx.Err() != nil || timedOut || errors.Is(err, syscall.ETIMEDOUT) {
 		f.code, f.words = CodeConnectTimeout, connectTimedOut(stage, o.remote, d.timeout)
 		return f
 	}

@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -158,8 +159,8 @@ func TestWebhookFaults(t *testing.T) {
 }
 
 func TestChangesReachTheTopicWithinASecond(t *testing.T) {
-	sqlstoretest.Each(t, func(t *testing.T, sql sqlstore.Config) {
-		c := start(t, config(t, broker(t), sql))
+	sqlstoretest.Each(t, func(t *testing.T, db sqlstore.Config) {
+		c := start(t, config(t, broker(t), db))
 		c.awaitReady()
 		changesReachTheTopic(t, c)
 	})
@@ -176,6 +177,30 @@ func TestConsolesTakeOver(t *testing.T) {
 	changesReachTheTopic(t, second)
 	first.stop()
 	changesReachTheTopic(t, second)
+}
+
+// TestSQLSessionsEnd ends all the console's sessions, as a restart of the server does.
+func TestSQLSessionsEnd(t *testing.T) {
+	cfg := config(t, broker(t), sqlstoretest.Postgres(t))
+	server, err := sql.Open("pgx", cfg.SQL.PostgresURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	cfg.SQL.PostgresURL += "&application_name=" + t.Name()
+	c := start(t, cfg)
+	c.awaitReady()
+	changesReachTheTopic(t, c)
+	if _, err := server.Exec("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1", t.Name()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if a := c.as(bootKey, "GET", "/api/v1/webhooks", ""); a.status != 200 {
+			return fmt.Errorf("%d %s", a.status, a.text)
+		}
+		return nil
+	})
+	changesReachTheTopic(t, c)
 }
 
 func changesReachTheTopic(t *testing.T, c *running) {

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -10,6 +14,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/doorstep-dev/doorstep/pkg/embedded"
 )
 
 // scriptCommands are the scripts' own, for programs that run until they are stopped:
@@ -18,12 +24,15 @@ import (
 //	await FILE PATTERN [VAR]    waits until a line of FILE matches; VAR gets the first group
 //	interrupt NAME              sends SIGINT
 //	ended NAME CODE             waits for exit code CODE
+//	stores                      starts a log and a Redis, and names them to the services
+//	ready URL                   waits until URL answers 200
 //	publish-until-it-arrives FILE TYPE
 //	                            publishes events of TYPE until FILE tells of one: a new webhook
 //	                            takes effect within a second
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": cmdStart, "await": cmdAwait, "interrupt": cmdInterrupt, "ended": cmdEnded, "publish-until-it-arrives": cmdPublish,
+		"stores": cmdStores, "ready": cmdReady,
 	}
 }
 
@@ -43,7 +52,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	cmd.Dir = ts.MkAbs(".")
 	for _, v := range []string{
 		"PATH", "HOME", "TMPDIR", "DOORSTEP_URL", "DOORSTEP_GRPC", "DOORSTEP_KEY", "DOORSTEP_WEBHOOK_SECRET",
-		"DOORSTEP_BOOTSTRAP_KEY", "DOORSTEP_HTTP_ADDR", "DOORSTEP_GRPC_ADDR", "DOORSTEP_ALLOW_NETWORKS", "DOORSTEP_ALLOW_HTTP", "DOORSTEP_RETRY_TIERS",
+		"DOORSTEP_KAFKA_BROKERS", "DOORSTEP_REDIS_URL", "DOORSTEP_ADMIN_ADDR", "DOORSTEP_BOOTSTRAP_KEY", "DOORSTEP_HTTP_ADDR", "DOORSTEP_GRPC_ADDR", "DOORSTEP_ALLOW_NETWORKS", "DOORSTEP_ALLOW_HTTP", "DOORSTEP_RETRY_TIERS",
 	} {
 		if value := ts.Getenv(v); value != "" {
 			cmd.Env = append(cmd.Env, v+"="+value)
@@ -107,5 +116,30 @@ func cmdPublish(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Fatalf("no event of type %s arrived within %s", args[1], patience)
 		}
 		ts.Check(ts.Exec("doorstep", "publish", "--type", args[1]))
+	}
+}
+
+func cmdStores(ts *testscript.TestScript, _ bool, _ []string) {
+	stores, err := embedded.Open(context.Background(), embedded.Config{Dir: ts.MkAbs("stores"), Log: true, Redis: true})
+	ts.Check(err)
+	ts.Defer(stores.Close)
+	ts.Setenv("DOORSTEP_KAFKA_BROKERS", strings.Join(stores.Brokers(), ","))
+	ts.Setenv("DOORSTEP_REDIS_URL", stores.RedisURL())
+}
+
+func cmdReady(ts *testscript.TestScript, _ bool, args []string) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		resp, err := http.Get(args[0])
+		ts.Check(err)
+		body, err := io.ReadAll(resp.Body)
+		ts.Check(errors.Join(err, resp.Body.Close()))
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s: %d %s", args[0], resp.StatusCode, body)
+		}
 	}
 }

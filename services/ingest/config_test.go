@@ -8,16 +8,20 @@ import (
 	"github.com/doorstep-dev/doorstep/services/ingest"
 )
 
+// settings is a Config without Validate, which kong would call before the brokers are known.
+type settings ingest.Config
+
 func parse(t *testing.T, args ...string) ingest.Config {
 	t.Helper()
-	var cfg ingest.Config
-	parser, err := kong.New(&cfg)
+	var parsed settings
+	parser, err := kong.New(&parsed)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := parser.Parse(args); err != nil {
 		t.Fatal(err)
 	}
+	cfg := ingest.Config(parsed)
 	cfg.Kafka.Brokers, cfg.Kafka.RetryTiers = []string{"localhost:9092"}, "1m"
 	return cfg
 }

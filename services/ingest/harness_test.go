@@ -60,9 +60,10 @@ func newBroker(t *testing.T) *broker {
 	return b
 }
 
-// reserve is a broker that is not there yet.
+// reserve is a broker that is not there yet. Tests with a log of their own run side by side.
 func reserve(t *testing.T) *broker {
 	t.Helper()
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

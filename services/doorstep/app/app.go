@@ -40,6 +40,7 @@ const readyEvery = 10 * time.Millisecond
 type App struct {
 	log     *slog.Logger
 	stores  *embedded.Servers
+	kafka   kafka.Config
 	admin   *process.Admin
 	ingest  *ingest.Service
 	console *console.Service
@@ -71,6 +72,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	if err := a.openStores(ctx, &cfg, metrics); err != nil {
 		return nil, err
 	}
+	a.kafka = cfg.Kafka
 	err := applyTopics(ctx, cfg.Kafka, log)
 	if err == nil {
 		err = a.makeServices(cfg, metrics)
@@ -102,8 +104,9 @@ func (a *App) openStores(ctx context.Context, cfg *Config, metrics prometheus.Re
 		if err != nil {
 			return err
 		}
-		// What no group of this version reads is for people to look at.
-		c.Unread = []string{topics.Attempts, topics.Notices, topics.Suspended, topics.Quarantine}
+		// What no group of this version reads is for people to look at. Suspended deliveries are
+		// promised to be kept, so they are not among it.
+		c.Unread = []string{topics.Attempts, topics.Notices, topics.Quarantine}
 	}
 	stores, err := embedded.Open(ctx, c)
 	if err != nil {
@@ -244,6 +247,9 @@ func local(addr string) string {
 	}
 	return addr
 }
+
+// Kafka is where the log is, embedded or not, and how its topics are named.
+func (a *App) Kafka() kafka.Config { return a.kafka }
 
 // Key is the platform key that was generated at this start, known once WaitReady has returned; empty
 // if there was one already or the settings named one.

@@ -18,6 +18,7 @@ import (
 	"github.com/alecthomas/kong"
 	kongyaml "github.com/alecthomas/kong-yaml"
 
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/process"
 )
 
@@ -157,12 +158,16 @@ func withHint(err error) error {
 	return fmt.Errorf("%w (see `%s --help`)", err, strings.TrimSpace("doorstep "+parse.Context.Command()))
 }
 
-// fail prints what went wrong on one line and returns the exit code.
+// fail prints what went wrong, on one line but for the faults of topics, and returns the exit code.
 func fail(w io.Writer, err error) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(w, "doorstep: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+	text := err.Error()
+	if faults := (kafka.TopicError)(nil); !errors.As(err, &faults) { // whose faults have a line each
+		text = strings.ReplaceAll(text, "\n", "; ")
+	}
+	fmt.Fprintln(w, "doorstep: "+text)
 	var usage usageError
 	switch {
 	case errors.As(err, &usage):

@@ -138,7 +138,7 @@ func (c *upCmd) runDemo(ctx context.Context, streams IO, cfg app.Config, log *sl
 	}})
 }
 
-// demoStage lets the demo's receivers end last: what is in flight to them ends well.
+// demoStage is below all others: the demo's receivers end last, so that what is in flight to them ends well.
 const demoStage = -1
 
 // stopped is nil for an error that is due to the user's stop.

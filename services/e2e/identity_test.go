@@ -1,0 +1,35 @@
+package e2e
+
+import (
+	"testing"
+
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
+	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
+)
+
+func TestTheSameEventIDArrivesOnce(t *testing.T) {
+	t.Parallel()
+	cfg := settings(t, t.TempDir(), nil)
+	w, stop := inProcess(t, cfg)
+	r := testkit.NewReceiver(t)
+	w.register(r.URL+"/hook", nil)
+	inForce()
+	again := func(w *world) {
+		for range 3 {
+			w.mustPublish(&pb.Event{Id: "invoice-7", Type: "invoice.paid", Data: []byte(`{"n":7}`)})
+		}
+	}
+	again(w)
+	to(t, r, "/hook", 1)
+	stop()
+
+	w, _ = inProcess(t, cfg)
+	again(w)
+	// Events of one tenant and reference keep their order, so once this one has come, those before
+	// it have been matched.
+	w.mustPublish(&pb.Event{Id: "invoice-8", Type: "invoice.paid", ExternalReference: "invoice-7", Data: []byte(`{"n":8}`)})
+	got := to(t, r, "/hook", 2)
+	if len(got) != 2 || string(got[0].Body) != `{"n":7}` || string(got[1].Body) != `{"n":8}` {
+		t.Errorf("got %d requests: %+v", len(got), got)
+	}
+}
