@@ -101,7 +101,7 @@ func (l line) allows(to line) bool {
 	if to.path == l.path {
 		return true // packages below one service
 	}
-	for _, name := range strings.Fields(l.may) {
+	for name := range strings.FieldsSeq(l.may) {
 		if in := groups[name]; name == to.path || in != nil && in(to) {
 			return true
 		}

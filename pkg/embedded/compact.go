@@ -188,7 +188,7 @@ func putBack(aside, part string) error {
 	if err := os.RemoveAll(part); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(part, 0o755); err != nil {
+	if err := os.MkdirAll(part, 0o700); err != nil {
 		return err
 	}
 	return linkSegments(aside, part)

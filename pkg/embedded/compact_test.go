@@ -7,12 +7,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func compacted() map[string]*string {
-	return map[string]*string{"cleanup.policy": kadm.StringPtr("compact")}
+	return map[string]*string{"cleanup.policy": new("compact")}
 }
 
 func statesSize(t *testing.T, s *Servers) int64 {
@@ -77,7 +76,7 @@ func TestRetentionKeepsOffsets(t *testing.T) {
 	dir := t.TempDir()
 	s := openTest(t, dir)
 	cl := client(t, s.Brokers())
-	createTopic(t, cl, "events", map[string]*string{"retention.ms": kadm.StringPtr("1")})
+	createTopic(t, cl, "events", map[string]*string{"retention.ms": new("1")})
 	fill(t, cl, "events", 1, nil)
 	end := endOf(t, cl, "events")
 	s.log.retainedAt = time.Now().Add(-retainEvery)

@@ -95,8 +95,7 @@ func checkFormat(dir string) error {
 
 // dirError is the one line that a user needs: which directory, and what is wrong with it.
 func dirError(dir string, err error) error {
-	var path *os.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*os.PathError](err); ok {
 		err = path.Err
 	}
 	return fmt.Errorf("data directory %s: %w; choose another with --data", dir, err)

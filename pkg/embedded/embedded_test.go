@@ -21,18 +21,22 @@ import (
 // TestMain runs this binary as a process with an embedded log when a test asks for one to kill.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("EMBEDDED_TEST_DIR"); dir != "" {
-		s, err := Open(context.Background(), Config{Dir: dir, Log: true, LogMaxBytes: MinLogMaxBytes})
-		if err != nil {
-			fmt.Println("error", err)
-			os.Exit(1)
-		}
-		fmt.Println(s.Brokers()[0])
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-		defer stop()
-		_ = s.Run(ctx)
+		serve(dir)
 		return
 	}
 	os.Exit(m.Run())
+}
+
+func serve(dir string) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	s, err := Open(ctx, Config{Dir: dir, Log: true, LogMaxBytes: MinLogMaxBytes})
+	if err != nil {
+		fmt.Println("error", err)
+		return
+	}
+	fmt.Println(s.Brokers()[0])
+	_ = s.Run(ctx)
 }
 
 // openTest opens an embedded log with the smallest bound. Nothing runs beside the test: it calls

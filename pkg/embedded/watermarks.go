@@ -87,7 +87,7 @@ func startAt(part string, offset int64) error {
 	if err := os.RemoveAll(part); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(part, 0o755); err != nil {
+	if err := os.MkdirAll(part, 0o700); err != nil {
 		return err
 	}
 	if err := writeFile(filepath.Join(part, strconv.FormatInt(offset, 10)+".dat"), nil); err != nil {

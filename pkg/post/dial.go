@@ -6,8 +6,8 @@ import (
 	"errors"
 	"net"
 	"net/http/httptrace"
-	"os"
 	"net/netip"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -47,7 +47,7 @@ type conn struct {
 
 // opened is how a connection came to be, or how far it came.
 type opened struct {
-	remote            string // address and port that was dialled last
+	remote            string // address and port that was dialled last; empty if none was
 	dns, connect, tls time.Duration
 }
 
@@ -148,8 +148,8 @@ type watch struct {
 	mu     sync.Mutex
 	stage  stage
 	dnsEnd time.Time // zero: no name was looked up
-	remote string
-	tried  error // of the last address that failed though it is allowed
+	remote string    // the last address that failed though it is allowed
+	tried  error     // what came of it
 }
 
 func (w *watch) trace() *httptrace.ClientTrace {
@@ -164,10 +164,10 @@ func (w *watch) trace() *httptrace.ClientTrace {
 			defer w.mu.Unlock()
 			w.dnsEnd = time.Now()
 		},
-		ConnectStart: func(_, address string) {
+		ConnectStart: func(string, string) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.stage, w.remote = stageConnect, address
+			w.stage = stageConnect
 		},
 		ConnectDone: func(_, address string, err error) {
 			w.mu.Lock()

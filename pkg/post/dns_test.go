@@ -117,8 +117,12 @@ func TestNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			host := strings.NewReplacer(" ", "-", ",", "").Replace(strings.ToLower(name)) + ".hooks.example"
 			names.set(host, tt.addresses...)
+			client := client
+			if tt.code == post.CodeConnectTimeout {
+				client = newClient(t, hasty, func(c *post.Config) { c.Resolver = resolver })
+			}
 			before := receiver.Count()
-			out := attempt(t, client, post.Request{URL: fmt.Sprintf("http://%s:%s/", host, port), Timeout: patience})
+			out := attempt(t, client, post.Request{URL: fmt.Sprintf("http://%s:%s/", host, port)})
 			wantCode(t, out, tt.code, tt.words)
 			if got := receiver.Count() - before; (got == 1) != (tt.code == "") {
 				t.Errorf("the receiver got %d requests", got)
@@ -129,7 +133,7 @@ func TestNames(t *testing.T) {
 		})
 	}
 	t.Run("unknown", func(t *testing.T) {
-		out := attempt(t, client, post.Request{URL: "http://nowhere.hooks.example:" + port, Timeout: patience})
+		out := attempt(t, client, post.Request{URL: "http://nowhere.hooks.example:" + port})
 		wantCode(t, out, post.CodeDNS, "nowhere.hooks.example")
 	})
 }

@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	connectTimeout = 200 * time.Millisecond
-	totalTimeout   = 500 * time.Millisecond
-	patience       = 20 * time.Second // far beyond any of them
+	connectTimeout = 200 * time.Millisecond // where one is to pass
+	totalTimeout   = 500 * time.Millisecond // where one is to pass
+	patience       = 20 * time.Second       // where none is
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,9 +36,12 @@ func local() egress.Policy {
 	return egress.Policy{AllowNetworks: networks, AllowHTTP: true}
 }
 
+// hasty makes a client's connections time out soon.
+func hasty(c *post.Config) { c.ConnectTimeout = connectTimeout }
+
 func newClient(t testing.TB, change ...func(*post.Config)) *post.Client {
 	t.Helper()
-	config := post.Config{Egress: local(), Version: "1.2.3", ConnectTimeout: connectTimeout, Now: func() time.Time { return now }}
+	config := post.Config{Egress: local(), Version: "1.2.3", ConnectTimeout: patience, Now: func() time.Time { return now }}
 	for _, f := range change {
 		f(&config)
 	}
@@ -53,7 +56,7 @@ var now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 func attempt(t testing.TB, client *post.Client, r post.Request) delivery.Outcome {
 	t.Helper()
 	if r.Timeout == 0 {
-		r.Timeout = totalTimeout
+		r.Timeout = patience
 	}
 	if r.Body == nil {
 		r.Body = []byte(`{"a":1}`)
@@ -63,7 +66,7 @@ func attempt(t testing.TB, client *post.Client, r post.Request) delivery.Outcome
 	select {
 	case out := <-ended:
 		return out
-	case <-time.After(patience):
+	case <-time.After(2 * patience):
 		t.Fatal("the attempt did not end")
 		return delivery.Outcome{}
 	}
@@ -79,14 +82,11 @@ func wantCode(t testing.TB, out delivery.Outcome, code string, words ...string) 
 			t.Errorf("the words %q do not say %q", out.Error, w)
 		}
 	}
-	if out.Phases.Total <= 0 && code != post.CodeURL && out.Phases.Total != 0 {
-		t.Errorf("Phases.Total = %s", out.Phases.Total)
-	}
 }
 
 func TestPostSends(t *testing.T) {
 	receiver := testkit.NewReceiver(t)
-	receiver.Set("", testkit.Behaviour{Status: 201, Body: []byte("thanks"), Header: http.Header{"X-Answer": {"a", "b"}, "Set-Cookie": {"id=1"}}})
+	receiver.Set("", testkit.Behaviour{Status: 201, Delay: 10 * time.Millisecond, Body: []byte("thanks"), Header: http.Header{"X-Answer": {"a", "b"}, "Set-Cookie": {"id=1"}}})
 	body := []byte("{\"n\": 1.00, \"s\": \"\\u00e4\"}\n\x00")
 	out := attempt(t, newClient(t), post.Request{
 		URL: receiver.URL + "/hook?x=1", Body: body, ContentType: "application/cloudevents+json",
@@ -108,8 +108,8 @@ func TestPostSends(t *testing.T) {
 		t.Errorf("headers as the receiver got them (-want +got):\n%s", diff)
 	}
 	wantNoted := []delivery.Header{
-		{"Webhook-Id", "msg_1"}, {"Webhook-Signature", "v1,abc"}, {"Authorization", "***"}, {"X-Api-Key", "***"}, {"X-Team", "blue"},
-		{"Content-Type", "application/cloudevents+json"}, {"User-Agent", "Doorstep/1.2.3"},
+		{Name: "Webhook-Id", Value: "msg_1"}, {Name: "Webhook-Signature", Value: "v1,abc"}, {Name: "Authorization", Value: "***"}, {Name: "X-Api-Key", Value: "***"}, {Name: "X-Team", Value: "blue"},
+		{Name: "Content-Type", Value: "application/cloudevents+json"}, {Name: "User-Agent", Value: "Doorstep/1.2.3"},
 	}
 	if diff := cmp.Diff(wantNoted, out.RequestHeaders); diff != "" {
 		t.Errorf("RequestHeaders (-want +got):\n%s", diff)
@@ -117,7 +117,7 @@ func TestPostSends(t *testing.T) {
 	if string(out.ResponseBody) != "thanks" || out.StatusCode != 201 || out.URL != receiver.URL+"/hook?x=1" {
 		t.Errorf("outcome %+v", out)
 	}
-	wantAnswer := []delivery.Header{{"Content-Length", "6"}, {"Content-Type", "text/plain; charset=utf-8"}, {"Date", ""}, {"Set-Cookie", "***"}, {"X-Answer", "a"}, {"X-Answer", "b"}}
+	wantAnswer := []delivery.Header{{Name: "Content-Length", Value: "6"}, {Name: "Content-Type", Value: "text/plain; charset=utf-8"}, {Name: "Date", Value: ""}, {Name: "Set-Cookie", Value: "***"}, {Name: "X-Answer", Value: "a"}, {Name: "X-Answer", Value: "b"}}
 	for i := range out.ResponseHeaders {
 		if out.ResponseHeaders[i].Name == "Date" {
 			out.ResponseHeaders[i].Value = ""

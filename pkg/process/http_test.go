@@ -45,7 +45,7 @@ func TestAdminEndpoints(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "doorstep_test"}, func() float64 { return 7 }))
 	admin := process.NewAdmin(reg)
-	var waiting error = errors.New("reading webhooks, 3 of 5 partitions")
+	waiting := errors.New("reading webhooks, 3 of 5 partitions")
 	admin.AddCheck("kafka", func(context.Context) error { return nil })
 	admin.AddCheck("webhooks", func(context.Context) error { return waiting })
 

@@ -152,7 +152,7 @@ func (r *running) drain(cfg Config) error {
 func (r *running) note(e ended) {
 	delete(r.live, e.index)
 	asked := r.contexts[e.index].Err() != nil
-	if e.err != nil && !(asked && errors.Is(e.err, context.Canceled)) {
+	if e.err != nil && (!asked || !errors.Is(e.err, context.Canceled)) {
 		r.err = errors.Join(r.err, fmt.Errorf("%s: %w", r.components[e.index].Name, e.err))
 	}
 }

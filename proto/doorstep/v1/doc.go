@@ -1,4 +1,4 @@
 // Package doorstepv1 is the contract: the gRPC service that takes events in, and the values of
-// Doorstep's Kafka records. Everything but this file is generated from the .proto files beside it
-// (make proto). Producers import this module and nothing else of Doorstep.
+// the Kafka records. Producers import this module and nothing else of Doorstep. All other Go
+// files here come from the .proto files beside them (make proto).
 package doorstepv1
