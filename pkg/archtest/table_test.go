@@ -59,7 +59,8 @@ var table = []line{
 	{"pkg/embedded", process, ""},
 	{"pkg/auth", process, "nouns"},
 	{"pkg/registry", process, "nouns decisions pkg/wire pkg/kafka pkg/auth"},
-	{"pkg/publish", process, "nouns decisions pkg/wire pkg/kafka pkg/auth pkg/registry"},
+	{"pkg/publish", process, "nouns decisions pkg/wire pkg/kafka pkg/auth pkg/registry pkg/obs"},
+	{"pkg/quarantine", process, "nouns pkg/wire pkg/kafka pkg/obs"},
 
 	{"services/ingest", service, "shared"},
 	{"services/matcher", service, "shared"},

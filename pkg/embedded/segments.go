@@ -155,10 +155,10 @@ func readBatches(dir string, base int64) ([]batch, error) {
 		if crc32.Checksum(raw[posAttributes:size], castagnoli) != binary.BigEndian.Uint32(raw[posCRC:]) {
 			break
 		}
-		first := int64(binary.BigEndian.Uint64(raw))
+		first := int64(binary.BigEndian.Uint64(raw)) //nolint:gosec // offsets are int64 in the protocol
 		batches = append(batches, batch{
 			first:   first,
-			last:    first + int64(int32(binary.BigEndian.Uint32(raw[posLastDelta:]))),
+			last:    first + int64(binary.BigEndian.Uint32(raw[posLastDelta:])),
 			control: binary.BigEndian.Uint16(raw[posAttributes:])&controlBit != 0,
 		})
 		raw = raw[size:]

@@ -103,7 +103,7 @@ func run(b *testing.B, inFlight, n int, f func() error) time.Duration {
 	return time.Since(start)
 }
 
-// BenchmarkRequest is what Post costs before and after net/http: see its allocations.
+// BenchmarkPostAlone is one attempt after another: see the allocations, the receiver's included.
 func BenchmarkPostAlone(b *testing.B) {
 	receiver := testkit.NewReceiver(b)
 	receiver.CountOnly()

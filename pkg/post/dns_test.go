@@ -18,8 +18,9 @@ import (
 
 // nameServer is a DNS server on loopback.
 type nameServer struct {
-	mu    sync.Mutex
-	names map[string][]string // addresses by name; "fail" and "silent" stand for what they say
+	mu      sync.Mutex
+	queries []net.Conn
+	names   map[string][]string // addresses by name; "fail" and "silent" stand for what they say
 }
 
 func newNameServer(t *testing.T) (*nameServer, *net.Resolver) {
@@ -42,11 +43,26 @@ func newNameServer(t *testing.T) (*nameServer, *net.Resolver) {
 			}
 		}
 	})
-	t.Cleanup(func() { _ = socket.Close(); wg.Wait() })
+	t.Cleanup(func() { _ = socket.Close(); wg.Wait(); s.hangUp() })
 	return s, &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "udp", socket.LocalAddr().String())
+		c, err := d.DialContext(ctx, "udp", socket.LocalAddr().String())
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if err == nil {
+			s.queries = append(s.queries, c)
+		}
+		return c, err
 	}}
+}
+
+// hangUp ends the queries that were not answered: the resolver itself would wait on for seconds.
+func (s *nameServer) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.queries {
+		_ = c.Close()
+	}
 }
 
 func (s *nameServer) set(name string, addresses ...string) {

@@ -215,17 +215,9 @@ func (c *Client) request(ctx context.Context, target *http.Request, r Request, o
 	return req
 }
 
-// body is a request's body.
-type body struct{ bytes.Reader }
-
-func newBody(b []byte) *body {
-	r := &body{}
-	r.Reset(b)
-	return r
-}
-
-// Close does nothing.
-func (*body) Close() error { return nil }
+// newBody is a body of a type that net/http knows to be in memory: it then writes headers and body
+// at once, for which it otherwise takes two packets and a fifth more time.
+func newBody(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
 
 func tlsConfig(c Config) *tls.Config {
 	return &tls.Config{

@@ -2,12 +2,12 @@ package publish
 
 import (
 	"errors"
-	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/doorstep-dev/doorstep/pkg/auth"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 )
 
 // metrics are shared by all publishers of one registry.
@@ -18,20 +18,20 @@ type metrics struct {
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	received, err := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+	received, err := obs.Shared(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "doorstep_events_received_total",
 		Help: "Events that producers sent, by what became of them: accepted means durable in Kafka.",
 	}, []string{"outcome"}))
 	if err != nil {
 		return nil, err
 	}
-	inFlight, err := register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+	inFlight, err := obs.Shared(reg, prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "doorstep_publish_in_flight", Help: "Events on their way to Kafka.",
 	}))
 	if err != nil {
 		return nil, err
 	}
-	inFlightBytes, err := register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+	inFlightBytes, err := obs.Shared(reg, prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "doorstep_publish_in_flight_bytes", Help: "Bytes of events on their way to Kafka.",
 	}))
 	if err != nil {
@@ -43,21 +43,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		forbidden: received.WithLabelValues("forbidden"), invalid: received.WithLabelValues("invalid"),
 		failed: received.WithLabelValues("failed"), inFlight: inFlight, inFlightBytes: inFlightBytes,
 	}, nil
-}
-
-// register registers c, or returns the collector that another publisher of this process registered.
-func register[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
-	err := reg.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
-		if former, ok := already.ExistingCollector.(C); ok {
-			return former, nil
-		}
-	}
-	if err != nil {
-		return c, fmt.Errorf("register metrics of publish: %w", err)
-	}
-	return c, nil
 }
 
 // count counts an event by what became of it.

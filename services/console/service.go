@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/doorstep-dev/doorstep/pkg/process"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 )
@@ -76,11 +78,16 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 
 // connect makes the Kafka clients; they connect when they are used.
 func (s *Service) connect(metrics prometheus.Registerer) error {
-	var err error
-	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "console-settings", s.log); err != nil {
+	keep, err := quarantine.New(s.drainer.topics.Quarantine, "console", s.log, metrics, time.Now)
+	if err != nil {
 		return err
 	}
-	if s.states, err = registry.NewStates(s.cfg.Kafka, "console-states", s.log); err != nil {
+	// Records come only once Run follows the topics; the publisher is there by then.
+	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.publisher.Client(), r, reason) })
+	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "console-settings", s.log, unreadable); err != nil {
+		return err
+	}
+	if s.states, err = registry.NewStates(s.cfg.Kafka, "console-states", s.log, unreadable); err != nil {
 		return err
 	}
 	cfg := s.cfg.Publish

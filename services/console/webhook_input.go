@@ -12,6 +12,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/pkg/match"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
@@ -97,7 +98,11 @@ func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, string, error) {
 	}
 	checkNUL(merged, &f)
 	w = in.apply(w)
-	return w, in.Secret, append(f, w.Check()...).Err()
+	f = append(f, w.Check()...)
+	if len(f) == 0 {
+		f = match.CheckCondition(w.Condition)
+	}
+	return w, in.Secret, f.Err()
 }
 
 // apply is w with what a caller says of it.

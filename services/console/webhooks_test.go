@@ -113,6 +113,8 @@ func TestWebhookFaults(t *testing.T) {
 		"two values":           {"POST", minimal + `{}`, 422, "body"},
 		"empty":                {"POST", `{}`, 422, "event_types,url"},
 		"unknown field":        {"POST", `{"url":"https://127.0.0.1","event_types":["a"],"colour":1,"Name":"x"}`, 422, "Name,colour"},
+		"condition not CEL":    {"POST", `{"url":"https://127.0.0.1","event_types":["a"],"condition":"data.a >"}`, 422, "condition"},
+		"condition not a bool": {"POST", `{"url":"https://127.0.0.1","event_types":["a"],"condition":"1 + 1"}`, 422, "condition"},
 		"unknown null field":   {"PATCH", `{"colour":null}`, 422, "colour"},
 		"unknown inner field":  {"PATCH", `{"payload":{"shape":"x"}}`, 422, "payload.shape"},
 		"read-only field":      {"PATCH", `{"fail_streak":0}`, 422, "fail_streak"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/process"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
 )
 
@@ -89,21 +91,23 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 
 // open makes what talks to Kafka.
 func (s *Service) open(metrics prometheus.Registerer) error {
-	quarantine, err := newQuarantine(s.cfg.Kafka, s.log, metrics)
+	topics, err := s.cfg.Kafka.Topics()
 	if err != nil {
 		return err
 	}
-	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "ingest-settings", s.log, registry.Quarantine(quarantine.put)); err != nil {
+	keep, err := quarantine.New(topics.Quarantine, "ingest", s.log, metrics, time.Now)
+	if err != nil {
+		return err
+	}
+	// Records come only once Run follows the settings; the publisher is there by then.
+	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.publisher.Client(), r, reason) })
+	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "ingest-settings", s.log, unreadable); err != nil {
 		return err
 	}
 	limits := s.cfg.Publish
 	limits.Room = s.cfg.Room
 	s.publisher, err = publish.New(limits, s.cfg.Kafka, "ingest", s.settings, s.log, metrics)
-	if err != nil {
-		return err
-	}
-	quarantine.client = s.publisher.Client()
-	return nil
+	return err
 }
 
 // Addr is the host:port that the service listens on.

@@ -33,6 +33,7 @@ type handler struct {
 	tenant func(id string) tenant.Tenant
 	state  func(webhookID string, generation uint64) failure.State
 	seen   func(context.Context, []redisstate.Item) ([]bool, error)
+	keep   func(*kgo.Record, error) (*kgo.Record, error) // makes the record that quarantines one
 
 	away    bool         // Redis, when last asked
 	done    tally        // of the open transaction
@@ -204,27 +205,10 @@ func (h *handler) attempt(a delivery.Attempt, produce func(*kgo.Record)) {
 }
 
 func (h *handler) quarantine(r *kgo.Record, reason error, produce func(*kgo.Record)) {
-	kept, err := quarantined(h.topics, h.log, r, reason, h.now())
+	kept, err := h.keep(r, reason)
 	if err != nil {
 		return
 	}
 	h.done.quarantined++
 	produce(kept)
-}
-
-// keptBytes is what a quarantine record keeps of a value that would not fit with the rest.
-const keptBytes = kafka.MaxRecordBytes / 2
-
-// quarantined makes the record that keeps r, and logs it.
-func quarantined(topics wire.Topics, log *slog.Logger, r *kgo.Record, reason error, now time.Time) (*kgo.Record, error) {
-	log.Warn("record quarantined", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", reason)
-	kept, err := wire.Quarantine(topics.Quarantine, name, r, reason, now)
-	if err == nil && len(kept.Value) > kafka.MaxRecordBytes {
-		cut := &kgo.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Value: r.Value[:min(len(r.Value), keptBytes)]}
-		kept, err = wire.Quarantine(topics.Quarantine, name, cut, fmt.Errorf("%w (too large to be kept whole)", reason), now)
-	}
-	if err != nil {
-		log.Error("quarantine record not made", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
-	}
-	return kept, err
 }

@@ -1,8 +1,6 @@
 package matcher
 
 import (
-	"errors"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
@@ -18,7 +16,6 @@ type metrics struct {
 	conditions  prometheus.Counter
 	duplicates  prometheus.Counter
 	unlooked    prometheus.Counter
-	quarantined *prometheus.CounterVec
 	transaction prometheus.Histogram
 	aborted     prometheus.Counter
 }
@@ -42,24 +39,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "doorstep_transaction_seconds", Help: "From the begin of a transaction of the matcher to its end.",
 			Buckets: obs.WorkBuckets(),
 		}),
-		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "doorstep_quarantined_total", Help: "Records that could not be read.",
-		}, []string{"reader", "topic"}),
 	}
 	reg.MustRegister(m.transaction)
-	m.quarantined = registerShared(reg, m.quarantined)
 	return m
-}
-
-// registerShared registers a collector that several services of one process have in common.
-func registerShared(reg prometheus.Registerer, c *prometheus.CounterVec) *prometheus.CounterVec {
-	var was prometheus.AlreadyRegisteredError
-	if err := reg.Register(c); errors.As(err, &was) {
-		if shared, ok := was.ExistingCollector.(*prometheus.CounterVec); ok {
-			return shared
-		}
-	}
-	return c
 }
 
 // tally is what one transaction did.
@@ -74,7 +56,7 @@ type tally struct {
 	quarantined int
 }
 
-func (m *metrics) add(t tally, done kafka.Transaction, topic string) {
+func (m *metrics) add(t tally, done kafka.Transaction) {
 	m.transaction.Observe(done.Took.Seconds())
 	if !done.Committed {
 		m.aborted.Inc()
@@ -87,7 +69,4 @@ func (m *metrics) add(t tally, done kafka.Transaction, topic string) {
 	m.duplicates.Add(float64(t.duplicates))
 	m.unlooked.Add(float64(t.unlooked))
 	m.events.Add(float64(t.events))
-	if t.quarantined > 0 {
-		m.quarantined.WithLabelValues(name, topic).Add(float64(t.quarantined))
-	}
 }

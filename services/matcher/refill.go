@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
@@ -69,6 +70,9 @@ func (s *Service) refill(ctx context.Context) error {
 func (s *Service) refillRange(ctx context.Context) (began map[int32]kgo.Offset, ends map[int32]int64, err error) {
 	adm := kadm.NewClient(s.client)
 	committed, err := adm.FetchOffsets(ctx, s.cfg.Kafka.TopicPrefix+name)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil, nil // the first start
+	}
 	if err = errors.Join(err, committed.Error()); err != nil {
 		return nil, nil, err
 	}

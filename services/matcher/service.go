@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
@@ -59,33 +60,38 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	}
 	s := &Service{cfg: cfg, log: log, now: time.Now, topics: topics}
 	x := newIndex()
-	if err := s.connect(x); err != nil {
+	keep, err := quarantine.New(topics.Quarantine, name, log, reg, s.now)
+	if err != nil {
+		return nil, fmt.Errorf("matcher: %w", err)
+	}
+	if err := s.connect(x, keep); err != nil {
 		return nil, fmt.Errorf("matcher: %w", err)
 	}
 	s.metrics = newMetrics(reg)
 	s.handler = &handler{
 		topics: topics, maxWebhooks: cfg.MaxWebhooksPerEvent, log: log, now: func() time.Time { return s.now() },
-		index: x, tenant: s.settings.Tenant, state: s.states.Get, seen: s.redis.Dedupe().Seen,
+		index: x, keep: keep.Record,
+		tenant: s.settings.Tenant, state: s.states.Get, seen: s.redis.Dedupe().Seen,
 	}
 	return s, nil
 }
 
 // connect makes the clients.
-func (s *Service) connect(x *index) (err error) {
+func (s *Service) connect(x *index, keep *quarantine.Quarantine) (err error) {
 	if s.redis, err = redisstate.Connect(s.cfg.Redis); err != nil {
 		return err
 	}
 	if s.client, err = s.cfg.Kafka.NewClient(name, s.log); err != nil {
 		return err
 	}
-	quarantine := registry.Quarantine(s.quarantine)
-	if s.webhooks, err = registry.NewWebhooks(s.cfg.Kafka, "matcher-webhooks", s.log, registry.OnChange(x.changed), quarantine); err != nil {
+	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.client, r, reason) })
+	if s.webhooks, err = registry.NewWebhooks(s.cfg.Kafka, "matcher-webhooks", s.log, registry.OnChange(x.changed), unreadable); err != nil {
 		return err
 	}
-	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "matcher-settings", s.log, quarantine); err != nil {
+	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "matcher-settings", s.log, unreadable); err != nil {
 		return err
 	}
-	s.states, err = registry.NewStates(s.cfg.Kafka, "matcher-states", s.log, quarantine)
+	s.states, err = registry.NewStates(s.cfg.Kafka, "matcher-states", s.log, unreadable)
 	return err
 }
 
@@ -189,21 +195,11 @@ func (s *Service) prepare(ctx context.Context) error {
 // ended is told of each transaction.
 func (s *Service) ended(done kafka.Transaction) {
 	t := s.handler.done
-	s.metrics.add(t, done, s.topics.Events)
+	s.metrics.add(t, done)
 	s.log.Debug("transaction", "committed", done.Committed, "records", done.Records, "events", t.events,
 		"deliveries", t.deliveries, "suspended", t.suspended, "cut", t.cut, "condition_errors", t.conditions,
 		"duplicates", t.duplicates, "not_looked_up", t.unlooked, "quarantined", t.quarantined,
 		"produced", done.Produced, "bytes", done.Bytes, "seconds", done.Took.Seconds())
-}
-
-// quarantine keeps a record of a followed topic that cannot be read.
-func (s *Service) quarantine(r *kgo.Record, reason error) {
-	kept, err := quarantined(s.topics, s.log, r, reason, s.now())
-	if err != nil {
-		return
-	}
-	s.metrics.quarantined.WithLabelValues(name, r.Topic).Inc()
-	s.client.Produce(context.Background(), kept, nil)
 }
 
 func (s *Service) close() {

@@ -146,7 +146,7 @@ func (s *Service) settle(h *held, f fate, reason delivery.SuspendReason, until t
 		d := h.next()
 		switch {
 		case h.err != nil:
-			return wire.Quarantine(s.topics.Quarantine, "sender", h.record, h.err, now)
+			return s.quarantine.Record(h.record, h.err)
 		case f == cancel:
 			a := fact(h, delivery.KindDecision, delivery.Cancelled)
 			a.StartedAt, a.FinishedAt, a.Instance = now, now, s.cfg.Instance
@@ -168,8 +168,10 @@ func (s *Service) settle(h *held, f fate, reason delivery.SuspendReason, until t
 		return nil, fmt.Errorf("no record for fate %d", f)
 	})
 	r.close()
-	s.metrics.settled(h, f)
-	s.logSettled(h, f, reason)
+	if h.err == nil {
+		s.metrics.settled(f)
+		s.logSettled(h, f, reason)
+	}
 }
 
 // receipt ends a begun record once everything written under it is acknowledged.

@@ -17,7 +17,6 @@ type metrics struct {
 	duration         prometheus.Histogram
 	lateness         prometheus.Histogram
 	settledTotal     *prometheus.CounterVec
-	quarantined      *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -40,23 +39,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		settledTotal: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "doorstep_deliveries_settled_total", Help: "Deliveries ended or moved without an attempt: parked, put_off, suspended, cancelled.",
 		}, []string{"fate"}),
-		quarantined: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "doorstep_quarantined_total", Help: "Records that could not be read.",
-		}, []string{"reader", "topic"}),
 	}
 	reg.MustRegister(m.attempts, m.publishToAttempt, m.duration, m.lateness, m.settledTotal)
-	m.quarantined = registerShared(reg, m.quarantined)
 	return m
-}
-
-// registerShared registers a collector that several services of one process have in common.
-func registerShared[C prometheus.Collector](reg prometheus.Registerer, c C) C {
-	if err := reg.Register(c); err != nil {
-		if was, ok := err.(prometheus.AlreadyRegisteredError); ok { //nolint:errorlint // as the library documents it
-			return was.ExistingCollector.(C)
-		}
-	}
-	return c
 }
 
 func (m *metrics) observe(a delivery.Attempt) {
@@ -74,11 +59,7 @@ func (m *metrics) observe(a delivery.Attempt) {
 	}
 }
 
-func (m *metrics) settled(h *held, f fate) {
-	if h.err != nil {
-		m.quarantined.WithLabelValues("sender", h.part.Topic).Inc()
-		return
-	}
+func (m *metrics) settled(f fate) {
 	m.settledTotal.WithLabelValues(f.String()).Inc()
 }
 
@@ -159,10 +140,6 @@ func logAttempt(log *slog.Logger, a delivery.Attempt) {
 }
 
 func (s *Service) logSettled(h *held, f fate, reason delivery.SuspendReason) {
-	if h.err != nil {
-		s.log.Warn("record quarantined", "topic", h.part.Topic, "partition", h.part.ID, "offset", h.offset, "error", h.err)
-		return
-	}
 	s.log.Debug("no attempt", "fate", f.String(), "reason", reason, "delivery", h.delivery.ID, "attempt", h.delivery.Attempt,
 		"tenant", h.delivery.Tenant, "webhook", h.delivery.WebhookID, "event", h.delivery.EventID, "lane", h.part.Topic)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/post"
+	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
 	"github.com/doorstep-dev/doorstep/pkg/retry"
@@ -39,6 +40,8 @@ type Service struct {
 	lanes    *kafka.Lanes
 	post     *post.Client
 	signers  *signers
+
+	quarantine *quarantine.Quarantine
 
 	keeper     *keeper
 	dispatcher *dispatcher
@@ -65,6 +68,9 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	if s.schedule, err = cfg.Kafka.Schedule(); err != nil {
 		return nil, err
 	}
+	if s.quarantine, err = quarantine.New(s.topics.Quarantine, "sender", log, reg, s.now); err != nil {
+		return nil, fmt.Errorf("sender: %w", err)
+	}
 	if err := s.connect(); err != nil {
 		return nil, fmt.Errorf("sender: %w", err)
 	}
@@ -86,7 +92,7 @@ func (s *Service) connect() (err error) {
 	if s.redis, err = redisstate.Connect(s.cfg.Redis); err != nil {
 		return err
 	}
-	quarantined := registry.Quarantine(s.quarantined)
+	quarantined := registry.Quarantine(func(r *kgo.Record, reason error) { s.quarantine.Write(s.lanes.Client(), r, reason) })
 	changed := registry.OnChange(func(w webhook.Webhook, gone bool, _ delivery.Position) {
 		if gone {
 			s.signers.forget(w.ID)
@@ -273,17 +279,6 @@ func (s *Service) released(parts []*kafka.Part) {
 	}
 	s.flush(time.Second)
 	s.keeper.forget(gone)
-}
-
-func (s *Service) quarantined(r *kgo.Record, reason error) {
-	s.log.Warn("record quarantined", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", reason)
-	s.metrics.quarantined.WithLabelValues("sender", r.Topic).Inc()
-	record, err := wire.Quarantine(s.topics.Quarantine, "sender", r, reason, s.now())
-	if err != nil {
-		s.log.Error("quarantine record not made", "error", err)
-		return
-	}
-	s.lanes.Client().Produce(context.Background(), record, nil)
 }
 
 func (s *Service) close() {

@@ -51,6 +51,7 @@ type commands struct {
 
 	Listen  listenCmd  `cmd:"" group:"tools" help:"Receive webhooks, verify their signatures and print them."`
 	Verify  verifyCmd  `cmd:"" group:"tools" help:"Verify the signature of a saved request."`
+	Bench   benchCmd   `cmd:"" group:"tools" help:"Measure the sender against a bare HTTP loop, in one run."`
 	Version versionCmd `cmd:"" group:"tools" help:"Print the version of this program."`
 }
 

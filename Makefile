@@ -1,0 +1,54 @@
+# Doorstep. Needs Go and make, nothing else; `make` alone lists the targets.
+
+GOLANGCI_LINT := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+BUF           := go run github.com/bufbuild/buf/cmd/buf@v1.57.2
+
+MODULES := $(shell sed -n 's|^[[:space:]]*\./||p' go.work)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X github.com/doorstep-dev/doorstep/pkg/obs.version=$(VERSION)
+
+# Packages whose tests look at other modules: the test cache does not see those.
+UNCACHED := ./pkg/archtest ./services/e2e/...
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race lint fmt tidy alone proto bench ci-full
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## build the program: bin/doorstep
+	go build -ldflags '$(LDFLAGS)' -o bin/doorstep ./services/doorstep
+
+demo: build ## show it working: events in, signed webhooks out, retries; Ctrl-C ends it
+	bin/doorstep up --demo
+
+test: ## all tests, on the embedded servers
+	go test $$(go list work | grep -v -e /pkg/archtest -e /services/e2e)
+	go test -count=1 $(UNCACHED)
+
+race: ## all tests with the race detector (minutes; needs a C compiler)
+	go test -race $$(go list work | grep -v -e /pkg/archtest -e /services/e2e)
+	go test -race -count=1 $(UNCACHED)
+
+lint: ## gofmt, go vet, golangci-lint (built at its first run: a minute)
+	@unformatted=$$(gofmt -l $(MODULES)); test -z "$$unformatted" || { echo "gofmt these: $$unformatted"; exit 1; }
+	go vet work
+	$(GOLANGCI_LINT) run $(MODULES:%=./%/...)
+
+fmt: ## format all Go files
+	gofmt -w $(MODULES)
+
+tidy: ## bring go.mod, go.sum and go.work in order
+	for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy) || exit 1; done
+	go work sync
+
+alone: ## each module by itself, without go.work: tidy, and it builds
+	for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy -diff && GOWORK=off go build ./...) || exit 1; done
+
+proto: ## generate Go from proto/, and lint it
+	cd proto && $(BUF) lint && $(BUF) generate
+
+bench: build ## measure the sender against a bare HTTP loop, in one run
+	bin/doorstep bench
+
+ci-full: lint alone test race ## all checks, also those too long for every change
