@@ -11,8 +11,8 @@ import (
 	jsonpatch "github.com/evanphx/json-patch/v5"
 
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
-	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/pkg/match"
+	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
