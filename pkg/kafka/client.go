@@ -99,12 +99,14 @@ func (l clientLog) Level() kgo.LogLevel {
 }
 
 func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	at := slog.LevelDebug
+	var at slog.Level
 	switch level {
 	case kgo.LogLevelError:
 		at = slog.LevelError
 	case kgo.LogLevelWarn:
 		at = slog.LevelWarn
+	default:
+		at = slog.LevelDebug
 	}
 	l.log.Log(context.Background(), at, "kafka: "+msg, keyvals...)
 }

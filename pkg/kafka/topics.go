@@ -79,21 +79,21 @@ func specs(t wire.Topics) []topicSpec {
 // configs are a topic's settings when it is made.
 func (s topicSpec) configs(replication int16, o TopicOptions) map[string]*string {
 	c := map[string]*string{
-		"max.message.bytes":   kadm.StringPtr(strconv.Itoa(maxMessageBytes)),
-		"min.insync.replicas": kadm.StringPtr("1"),
+		"max.message.bytes":   new(strconv.Itoa(maxMessageBytes)),
+		"min.insync.replicas": new("1"),
 	}
 	if replication >= maxReplication {
-		c["min.insync.replicas"] = kadm.StringPtr(strconv.Itoa(minInSync))
+		c["min.insync.replicas"] = new(strconv.Itoa(minInSync))
 	}
 	if s.compacted {
-		c["cleanup.policy"] = kadm.StringPtr("compact")
+		c["cleanup.policy"] = new("compact")
 	} else {
-		c["cleanup.policy"] = kadm.StringPtr("delete")
-		c["retention.ms"] = kadm.StringPtr(strconv.FormatInt(s.retention.Milliseconds(), 10))
-		c["retention.bytes"] = kadm.StringPtr("-1")
+		c["cleanup.policy"] = new("delete")
+		c["retention.ms"] = new(strconv.FormatInt(s.retention.Milliseconds(), 10))
+		c["retention.bytes"] = new("-1")
 	}
 	if o.SegmentBytes > 0 {
-		c["segment.bytes"] = kadm.StringPtr(strconv.FormatInt(o.SegmentBytes, 10))
+		c["segment.bytes"] = new(strconv.FormatInt(o.SegmentBytes, 10))
 	}
 	return c
 }

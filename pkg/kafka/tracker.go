@@ -95,8 +95,8 @@ func (t *tracker) finished() []span {
 // maxMetadata is Kafka's default offset.metadata.max.bytes.
 const maxMetadata = 4096
 
-// encodeSpans writes runs of finished offsets behind base as alternating lengths: not finished,
-// finished, not finished, ... What would not fit is left out, and would be done again after a crash.
+// encodeSpans writes runs of finished offsets behind base as pairs of lengths: how many are not
+// finished, how many are. What would not fit is left out, and would be done again after a crash.
 func encodeSpans(base int64, spans []span) string {
 	if len(spans) == 0 {
 		return ""
@@ -105,7 +105,7 @@ func encodeSpans(base int64, spans []span) string {
 	var b []byte
 	for _, s := range spans {
 		next := binary.AppendUvarint(b, uint64(s.from-base)) //nolint:gosec // spans lie behind base
-		next = binary.AppendUvarint(next, uint64(s.to-s.from))
+		next = binary.AppendUvarint(next, uint64(s.to-s.from)) //nolint:gosec // a span has a length
 		if len(next) > limit {
 			break
 		}

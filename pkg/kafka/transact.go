@@ -94,7 +94,7 @@ func Transact(ctx context.Context, cfg Config, log *slog.Logger, o TransactOptio
 		s.close()
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			continue // which ends the loop: stopping is no failure
 		case errors.Is(err, kerr.FencedInstanceID):
 			return fmt.Errorf("%s: another process runs as instance %q and has taken its place: %w", o.Name, o.Instance, err)
 		}

@@ -11,8 +11,7 @@ import (
 // process registered before.
 func Shared[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
 	err := reg.Register(c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if former, ok := already.ExistingCollector.(C); ok {
 			return former, nil
 		}

@@ -138,7 +138,7 @@ func TestNames(t *testing.T) {
 				client = newClient(t, hasty, func(c *post.Config) { c.Resolver = resolver })
 			}
 			before := receiver.Count()
-			out := attempt(t, client, post.Request{URL: fmt.Sprintf("http://%s:%s/", host, port)})
+			out := attempt(t, client, post.Request{URL: "http://" + net.JoinHostPort(host, port) + "/"})
 			wantCode(t, out, tt.code, tt.words)
 			if got := receiver.Count() - before; (got == 1) != (tt.code == "") {
 				t.Errorf("the receiver got %d requests", got)

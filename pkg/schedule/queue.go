@@ -127,13 +127,14 @@ func (q *Queue[T]) Next(now time.Time) (item T, webhook string, ok bool) {
 		q.bytes -= e.size
 		q.inFlight++
 		h.start(now)
-		if h.queued() == 0 || h.inFlight >= h.cap {
+		switch {
+		case h.queued() == 0 || h.inFlight >= h.cap:
 			q.ring.remove(h)
 			h.deficit = 0
-		} else if !h.allowed(now) {
+		case !h.allowed(now):
 			q.ring.remove(h)
 			q.limit(h)
-		} else if h.deficit < max(h.head().size, minCost) {
+		case h.deficit < max(h.head().size, minCost):
 			q.ring.rotate()
 		}
 		return e.item, h.id, true

@@ -173,15 +173,15 @@ func cut[T any](rows []T, limit int, at func(T) (time.Time, string)) ([]T, strin
 	return rows, cursor(at(rows[limit-1]))
 }
 
-// places are the placeholders $from to $(from+n-1).
-func places(from, n int) string {
+// places are the placeholders $1 to $n.
+func places(n int) string {
 	b := make([]byte, 0, 5*n)
 	for i := range n {
 		if i > 0 {
 			b = append(b, ',', ' ')
 		}
 		b = append(b, '$')
-		b = strconv.AppendInt(b, int64(from+i), 10)
+		b = strconv.AppendInt(b, int64(i+1), 10)
 	}
 	return string(b)
 }

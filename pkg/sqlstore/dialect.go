@@ -78,10 +78,7 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 
 func openSQLite(path string, params ...string) (*sql.DB, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)"
-	for _, p := range params {
-		dsn += "&" + p
-	}
-	db, err := sql.Open("sqlite", dsn)
+	db, err := sql.Open("sqlite", strings.Join(append([]string{dsn}, params...), "&"))
 	if err != nil {
 		return nil, fmt.Errorf("sqlite %s: %w", path, err)
 	}

@@ -56,7 +56,7 @@ func (s *Store) CreateAPIKey(ctx context.Context, k tenant.APIKey) (tenant.APIKe
 			}
 		}
 		values := keyValues(k)
-		if _, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+places(1, len(values))+")", values...); err != nil {
+		if _, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+places(len(values))+")", values...); err != nil {
 			return err
 		}
 		return announce(ctx, tx, KindAPIKey, k.ID)
@@ -79,7 +79,7 @@ func (s *Store) CreateFirstAPIKey(ctx context.Context, k tenant.APIKey) (bool, e
 			return err
 		}
 		values := keyValues(k)
-		res, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+places(1, len(values))+") ON CONFLICT (id) DO NOTHING", values...)
+		res, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+places(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
 		if err != nil {
 			return err
 		}

@@ -110,7 +110,7 @@ func current[T any](ctx context.Context, q queryer, scan func(scanner) (T, error
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	rows, err := all(ctx, q, scan, query+" WHERE id IN ("+places(1, len(keys))+")", keys...)
+	rows, err := all(ctx, q, scan, query+" WHERE id IN ("+places(len(keys))+")", keys...)
 	if err != nil {
 		return nil, fmt.Errorf("read what changed: %w", err)
 	}
@@ -127,7 +127,7 @@ func (s *Store) DeleteChanges(ctx context.Context, changes []Change) error {
 	for i, c := range changes {
 		seqs[i] = c.Seq
 	}
-	_, err := s.write.ExecContext(ctx, "DELETE FROM outbox WHERE seq IN ("+places(1, len(seqs))+")", seqs...)
+	_, err := s.write.ExecContext(ctx, "DELETE FROM outbox WHERE seq IN ("+places(len(seqs))+")", seqs...)
 	if err != nil {
 		return fmt.Errorf("delete %d outbox rows: %w", len(changes), err)
 	}

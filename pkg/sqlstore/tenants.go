@@ -53,7 +53,7 @@ func (s *Store) EnsureTenant(ctx context.Context, id string, now time.Time) erro
 func ensureTenant(ctx context.Context, tx *sql.Tx, id string, now time.Time) error {
 	values := tenantValues(tenant.Tenant{ID: id, Name: id, Open: true, Version: 1, CreatedAt: now, UpdatedAt: now})
 	res, err := tx.ExecContext(ctx, "INSERT INTO tenants ("+strings.Join(tenantColumns, ", ")+") VALUES ("+
-		places(1, len(values))+") ON CONFLICT (id) DO NOTHING", values...)
+		places(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func (s *Store) CreateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 		}
 		values := webhookValues(w)
 		_, err := tx.ExecContext(ctx, "INSERT INTO webhooks ("+strings.Join(webhookColumns, ", ")+
-			") VALUES ("+places(1, len(values))+")", values...)
+			") VALUES ("+places(len(values))+")", values...)
 		if err != nil {
 			return err
 		}
@@ -136,7 +136,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 		values := webhookValues(w)[webhookFixed:]
 		n := len(values)
 		res, err := tx.ExecContext(ctx, "UPDATE webhooks SET ("+strings.Join(webhookColumns[webhookFixed:], ", ")+") = ("+
-			places(1, n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
+			places(n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
 			append(values, w.Tenant, w.ID, int64(before))...) //nolint:gosec // grows by ones
 		if err != nil {
 			return err

@@ -11,10 +11,16 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
 
-// Keys of `settings`: "kind/id".
-func TenantKey(id string) string           { return "tenant/" + id }
-func APIKeyKey(id string) string           { return "api_key/" + id }
-func AdministratorKey(id string) string    { return "administrator/" + id }
+// TenantKey is the key of a tenant in `settings`, where keys are "kind/id".
+func TenantKey(id string) string { return "tenant/" + id }
+
+// APIKeyKey is the key of an API key in `settings`.
+func APIKeyKey(id string) string { return "api_key/" + id }
+
+// AdministratorKey is the key of an administrator in `settings`.
+func AdministratorKey(id string) string { return "administrator/" + id }
+
+// EventTypeKey is the key of an entry of a tenant's catalogue in `settings`.
 func EventTypeKey(tenant, t string) string { return "event_type/" + tenant + "/" + t }
 
 // Tenant is the setting record of a tenant.

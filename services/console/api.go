@@ -140,7 +140,7 @@ func add[I, O any](s *Service, api huma.API, r route, handle func(context.Contex
 			Name: auth.TenantHeader, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 			Description: "The tenant that a platform key acts for; without it, default.",
 		}},
-		Middlewares: huma.Middlewares{s.authorize(api, r.scope)},
+		Middlewares: huma.Middlewares{s.authorize(r.scope)},
 	}
 	for _, status := range append([]int{401, 403, 422, 503}, r.problems...) {
 		op.Responses[strconv.Itoa(status)] = &huma.Response{
@@ -180,7 +180,7 @@ func add[I, O any](s *Service, api huma.API, r route, handle func(context.Contex
 }
 
 // authorize lets in whoever shows a key that has the scope.
-func (s *Service) authorize(api huma.API, scope tenant.Scope) func(huma.Context, func(huma.Context)) {
+func (s *Service) authorize(scope tenant.Scope) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		ctx := hc.Context()
 		c, err := s.authenticate(ctx, hc.Header("Authorization"), hc.Header(auth.TenantHeader))

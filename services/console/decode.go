@@ -114,8 +114,9 @@ func kindName(t reflect.Type) string {
 		return "an array"
 	case reflect.Map, reflect.Struct:
 		return "an object"
+	default:
+		return "a string"
 	}
-	return "a string"
 }
 
 // firstWord drops the value of "number 1.5".

@@ -156,7 +156,7 @@ func (s *Service) open(ctx context.Context) (*sqlstore.Store, error) {
 			return store, nil
 		}
 		if ctx.Err() != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // stopping is no failure
 		}
 		if s.cfg.SQL.PostgresURL == "" {
 			return nil, err // a file does not come back by itself
@@ -165,7 +165,7 @@ func (s *Service) open(ctx context.Context) (*sqlstore.Store, error) {
 			s.log.Warn("SQL cannot be used; trying again", "error", err)
 		}
 		if !wait(ctx, time.Second, nil) {
-			return nil, nil
+			return nil, nil //nolint:nilerr // stopping is no failure
 		}
 	}
 }

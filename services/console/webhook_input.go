@@ -61,7 +61,7 @@ func inputOf(w webhook.Webhook) WebhookInput {
 		Payload: &PayloadInput{Format: string(w.Payload.Format), Exclude: w.Payload.Exclude, Stringify: w.Payload.Stringify},
 	}
 	if w.Timeout != nil {
-		in.TimeoutSeconds = pointer(int(*w.Timeout / time.Second))
+		in.TimeoutSeconds = new(int(*w.Timeout / time.Second))
 	}
 	return in
 }
@@ -84,7 +84,7 @@ func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, string, error) {
 	if len(f) > 0 {
 		return webhook.Webhook{}, "", f
 	}
-	before, err := json.Marshal(inputOf(w))
+	before, err := json.Marshal(inputOf(w)) //nolint:gosec // inputOf leaves the secret out
 	if err != nil {
 		return webhook.Webhook{}, "", fmt.Errorf("patch webhook %s: %w", w.ID, err)
 	}
@@ -121,7 +121,7 @@ func (in WebhookInput) apply(w webhook.Webhook) webhook.Webhook {
 	}
 	if s := in.TimeoutSeconds; s != nil {
 		// Beyond any limit it stays beyond the limit, and does not overflow.
-		w.Timeout = pointer(time.Duration(min(max(*s, 0), 1000)) * time.Second)
+		w.Timeout = new(time.Duration(min(max(*s, 0), 1000)) * time.Second)
 	}
 	return w
 }

@@ -63,8 +63,8 @@ func view(w webhook.Webhook, of tenant.Tenant, s failure.State, now time.Time) W
 		ID: w.ID, Name: w.Name, Description: w.Description, URL: w.URL, Active: w.Active,
 		EventTypes: w.EventTypes, Filters: orEmpty(w.Filters), Condition: w.Condition, Headers: headersView(w.Headers),
 		Payload:        payloadView(w.Payload.Over(of.Payload)),
-		RetryCount:     *cmp.Or(w.RetryCount, of.Policy.RetryCount, pointer(webhook.DefaultRetryCount)),
-		TimeoutSeconds: int(*cmp.Or(w.Timeout, of.Policy.Timeout, pointer(webhook.DefaultTimeout)) / time.Second),
+		RetryCount:     *cmp.Or(w.RetryCount, of.Policy.RetryCount, new(webhook.DefaultRetryCount)),
+		TimeoutSeconds: int(*cmp.Or(w.Timeout, of.Policy.Timeout, new(webhook.DefaultTimeout)) / time.Second),
 		RateLimit:      w.RateLimit, MaxInFlight: w.MaxInFlight, ExternalReference: w.ExternalReference, Metadata: orEmpty(w.Metadata),
 		APIKeyID: w.APIKeyID, DeveloperClientID: w.DeveloperClientID, ThirdParty: w.ThirdParty,
 
@@ -122,5 +122,3 @@ func later(a, b time.Time) time.Time {
 	}
 	return b
 }
-
-func pointer[T any](v T) *T { return &v }

@@ -175,9 +175,7 @@ type hook struct {
 func (w *world) register(url string, fields map[string]any) hook {
 	w.t.Helper()
 	in := map[string]any{"url": url, "event_types": []string{"*"}}
-	for k, v := range fields {
-		in[k] = v
-	}
+	maps.Copy(in, fields)
 	var h hook
 	if status := w.rest(http.MethodPost, "webhooks", in, &h); status != http.StatusCreated {
 		w.t.Fatalf("webhook not registered: status %d", status)

@@ -78,7 +78,7 @@ type run struct {
 func (w *world) start() *run {
 	w.t.Helper()
 	r := &run{metrics: prometheus.NewRegistry()}
-	var log io.Writer = io.Discard
+	log := io.Discard
 	if testing.Verbose() {
 		log = w.t.Output()
 	}

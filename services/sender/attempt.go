@@ -188,8 +188,8 @@ func (s *Service) receipt(h *held) *receipt {
 
 // write writes a record under a receipt. One that cannot be made leaves the record undone, to be
 // read again after a restart: nothing is lost silently.
-func (s *Service) write(r *receipt, make func() (*kgo.Record, error)) {
-	record, err := make()
+func (s *Service) write(r *receipt, encode func() (*kgo.Record, error)) {
+	record, err := encode()
 	if err != nil {
 		s.log.Error("record not written", "error", err)
 		r.fail()

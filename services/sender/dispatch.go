@@ -125,7 +125,7 @@ func (d *dispatcher) flowing() float64 {
 }
 
 // drop forgets all that has not begun of partitions that are given away.
-func (d *dispatcher) drop(parts []*kafka.Part) {
+func (d *dispatcher) drop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	kept := d.lines[:0]
@@ -264,6 +264,7 @@ func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
 				return time.Time{}, true
 			case schedule.Park:
 				f = parkIt
+			case schedule.Queued:
 			}
 		}
 		l.drop()

@@ -74,8 +74,9 @@ func (f fate) String() string {
 		return "cancelled"
 	case putOff:
 		return "put_off"
+	default:
+		return "sent"
 	}
-	return "sent"
 }
 
 // collector reads the dispatcher's counts when metrics are asked for.

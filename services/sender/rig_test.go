@@ -69,7 +69,7 @@ func newRig(t *testing.T, tiers string) *rig {
 }
 
 func (r *rig) log() *slog.Logger {
-	return slog.New(slog.NewTextHandler(io.Discard, nil))
+	return slog.New(slog.DiscardHandler)
 }
 
 // start runs a sender; the returned stop ends it and waits.

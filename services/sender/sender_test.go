@@ -37,9 +37,9 @@ func TestRetriesAreIdenticalAndOnTimeThenExhausted(t *testing.T) {
 			t.Errorf("attempt %d: %v", i+1, err)
 		}
 	}
-	for i, want := range []time.Duration{300, 600, 900} {
-		if gap := posts[i+1].at.Sub(posts[i].at); gap < want*time.Millisecond {
-			t.Errorf("attempt %d came %s after the one before, want at least %dms", i+2, gap, want)
+	for i, want := range []time.Duration{300 * time.Millisecond, 600 * time.Millisecond, 900 * time.Millisecond} {
+		if gap := posts[i+1].at.Sub(posts[i].at); gap < want {
+			t.Errorf("attempt %d came %s after the one before, want at least %s", i+2, gap, want)
 		}
 	}
 	eventually(t, func() error {

@@ -110,7 +110,7 @@ func (s *Service) connect() (err error) {
 	}
 	s.lanes, err = kafka.NewLanes(s.cfg.Kafka, kafka.LanesConfig{
 		Topics: s.topics.Lanes(), Group: s.cfg.Kafka.TopicPrefix + "sender", Instance: s.cfg.Instance, Grace: drainTime,
-		Revoked:  func(parts []*kafka.Part) { s.dispatcher.drop(parts) },
+		Revoked:  func([]*kafka.Part) { s.dispatcher.drop() },
 		Released: s.released,
 	}, s.log)
 	return err

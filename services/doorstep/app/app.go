@@ -190,8 +190,8 @@ func (a *App) consoleConfig(cfg Config) console.Config {
 
 // add makes one service and adds it to what is run. Its metrics carry its name, since several
 // services count the same things.
-func add[C any, S service](a *App, name string, stage int, metrics prometheus.Registerer, cfg C, make func(C, *slog.Logger, prometheus.Registerer) (S, error)) (S, error) {
-	s, err := make(cfg, a.log.With("service", name), prometheus.WrapRegistererWith(prometheus.Labels{"service": name}, metrics))
+func add[C any, S service](a *App, name string, stage int, metrics prometheus.Registerer, cfg C, build func(C, *slog.Logger, prometheus.Registerer) (S, error)) (S, error) {
+	s, err := build(cfg, a.log.With("service", name), prometheus.WrapRegistererWith(prometheus.Labels{"service": name}, metrics))
 	if err != nil {
 		return s, err
 	}

@@ -119,7 +119,7 @@ func (c *publishCmd) open(in io.Reader) (io.ReadCloser, int64, error) {
 	}
 	info, err := f.Stat()
 	if err != nil || !info.Mode().IsRegular() {
-		return f, -1, nil
+		return f, -1, nil //nolint:nilerr // its size is only for the progress bar
 	}
 	return f, info.Size(), nil
 }

@@ -45,7 +45,7 @@ func (s *ingest) PublishStream(call grpc.BidiStreamingServer[doorstepv1.PublishS
 	for {
 		r, err := call.Recv()
 		if err != nil {
-			return nil
+			return nil //nolint:nilerr // the caller has no more
 		}
 		if err := call.Send(&doorstepv1.PublishStreamResponse{Sequence: r.GetSequence(), Result: s.take(r.GetEvent())}); err != nil {
 			return err

@@ -30,7 +30,7 @@ type service interface {
 type checked interface{ Validate() error }
 
 // runService makes one service and runs it with its admin address until a signal.
-func runService[C checked, S service](streams IO, l logging, a admin, name string, cfg C, make func(C, *slog.Logger, prometheus.Registerer) (S, error)) error {
+func runService[C checked, S service](streams IO, l logging, a admin, name string, cfg C, build func(C, *slog.Logger, prometheus.Registerer) (S, error)) error {
 	log, err := obs.Logger(streams.Err, l.Level)
 	if err != nil {
 		return usageError{err}
@@ -45,7 +45,7 @@ func runService[C checked, S service](streams IO, l logging, a admin, name strin
 	if err != nil {
 		return err
 	}
-	s, err := make(cfg, log, prometheus.WrapRegistererWith(prometheus.Labels{"service": name}, metrics))
+	s, err := build(cfg, log, prometheus.WrapRegistererWith(prometheus.Labels{"service": name}, metrics))
 	if err != nil {
 		return err
 	}

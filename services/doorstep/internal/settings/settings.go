@@ -20,7 +20,7 @@ import (
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
 
-// The parts.
+// Kafka and the others are the parts of a program's settings.
 type (
 	Kafka   kafka.Config
 	Redis   redisstate.Config

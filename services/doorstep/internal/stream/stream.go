@@ -172,7 +172,7 @@ func (p *publisher) receive() {
 func (p *publisher) answered(sequence uint64, r *doorstepv1.PublishResult) {
 	p.mu.Lock()
 	w, ok := p.pending[sequence]
-	full := ok && codes.Code(r.GetError().GetCode()) == codes.ResourceExhausted && time.Since(w.first) < roomPatience
+	full := ok && codes.Code(r.GetError().GetCode()) == codes.ResourceExhausted && time.Since(w.first) < roomPatience //nolint:gosec // codes are 0 to 16
 	if ok && !full {
 		delete(p.pending, sequence)
 	}
@@ -208,14 +208,11 @@ func refusal(e *doorstepv1.PublishError) error {
 	if len(violations) == 0 {
 		return errors.New(e.GetMessage())
 	}
-	text := ""
+	texts := make([]string, len(violations))
 	for i, v := range violations {
-		if i > 0 {
-			text += "; "
-		}
-		text += v.GetField() + ": " + v.GetDescription()
+		texts[i] = v.GetField() + ": " + v.GetDescription()
 	}
-	return errors.New(text)
+	return errors.New(strings.Join(texts, "; "))
 }
 
 // Plain puts a gRPC error in plain words.
