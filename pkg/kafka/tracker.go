@@ -104,7 +104,7 @@ func encodeSpans(base int64, spans []span) string {
 	limit := base64.RawStdEncoding.DecodedLen(maxMetadata - len(metadataVersion))
 	var b []byte
 	for _, s := range spans {
-		next := binary.AppendUvarint(b, uint64(s.from-base)) //nolint:gosec // spans lie behind base
+		next := binary.AppendUvarint(b, uint64(s.from-base))   //nolint:gosec // spans lie behind base
 		next = binary.AppendUvarint(next, uint64(s.to-s.from)) //nolint:gosec // a span has a length
 		if len(next) > limit {
 			break

@@ -13,7 +13,7 @@ type hook[T any] struct {
 	cap      int
 	inFlight int
 	latency  time.Duration // moving average of the answers
-	best     time.Duration // what the quickest answers took lately
+	best     window        // the quickest answer lately
 	progress time.Time     // of its last answer, or when it began to have something in flight
 
 	allowedAt time.Time // of the next POST under the rate limit
@@ -82,23 +82,41 @@ func (h *hook[T]) finish(now time.Time, latency time.Duration, ok bool, cfg Conf
 	h.inFlight--
 	h.progress = now
 	h.latency += (latency - h.latency) / 8
-	if h.best == 0 || latency < h.best {
-		h.best = latency
-	} else {
-		h.best += (latency - h.best) / 256 // so that an old record does not stand for ever
-	}
-	limit := h.limit(cfg)
+	h.best.add(now, latency)
+	limit, best := h.limit(cfg), h.best.least()
 	switch {
 	case !ok:
 		h.cap = max(1, h.cap/2)
 	case h.cap < min(steadyCap, limit):
 		h.cap++
-	case h.cap < limit && h.latency <= fastLatency && h.latency <= crowded*h.best:
+	case h.cap < limit && h.latency <= fastLatency && h.latency <= crowded*best:
 		h.cap++
-	case h.cap > steadyCap && h.latency > 2*crowded*h.best:
+	case h.cap > steadyCap && h.latency > 2*crowded*best:
 		h.cap--
 	}
 	h.cap = min(h.cap, limit)
+}
+
+// window keeps the least of what was added in the last windowTime and the one before it.
+type window struct {
+	since       time.Time
+	now, before time.Duration // 0: nothing yet
+}
+
+func (w *window) add(now time.Time, d time.Duration) {
+	if now.Sub(w.since) > windowTime {
+		w.since, w.before, w.now = now, w.now, 0
+	}
+	if d = max(d, 1); w.now == 0 || d < w.now {
+		w.now = d
+	}
+}
+
+func (w *window) least() time.Duration {
+	if w.before != 0 && w.before < w.now {
+		return w.before
+	}
+	return w.now
 }
 
 func (h *hook[T]) push(e entry[T], waited bool) {

@@ -20,8 +20,9 @@ const (
 	fastLatency  = time.Second // an answer within this is fast
 	crowded      = 2           // an average above this many times the best means that more POSTs at once only wait
 	firstLatency = 10 * time.Millisecond
-	quantum      = 16 << 10 // bytes a turn
-	minCost      = 1 << 10  // bytes
+	quantum      = 16 << 10         // bytes a turn
+	minCost      = 1 << 10          // bytes
+	windowTime   = 10 * time.Second // for which the best answer is remembered, and as long again
 	forgetAfter  = 10 * time.Minute
 )
 

@@ -87,7 +87,7 @@ func TestSignKeys(t *testing.T) {
 				t.Fatal(err)
 			}
 			var schemes []string
-			for _, s := range strings.FieldsSeq(value) {
+			for s := range strings.FieldsSeq(value) {
 				scheme, _, _ := strings.Cut(s, ",")
 				schemes = append(schemes, scheme)
 			}
