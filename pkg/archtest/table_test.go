@@ -48,8 +48,10 @@ var table = []line{
 
 	{"pkg/wire", wire, "nouns decisions proto/doorstep/v1"},
 
-	{"pkg/kafka", adapter, "nouns decisions pkg/wire"},
-	{"pkg/redisstate", adapter, "nouns decisions pkg/wire"},
+	{"pkg/credentials", wire, ""},
+
+	{"pkg/kafka", adapter, "nouns decisions pkg/wire pkg/credentials"},
+	{"pkg/redisstate", adapter, "nouns decisions pkg/wire pkg/credentials"},
 	{"pkg/sqlstore", adapter, "nouns decisions"},
 	{"pkg/post", adapter, "nouns decisions"},
 	{"pkg/mail", adapter, "nouns"},

@@ -18,6 +18,7 @@ type Config struct {
 	Brokers     []string `name:"kafka-brokers" env:"DOORSTEP_KAFKA_BROKERS" help:"Kafka brokers, host:port, comma separated. Empty with 'up': an embedded log."`
 	TopicPrefix string   `name:"topic-prefix" env:"DOORSTEP_TOPIC_PREFIX" default:"doorstep." help:"What the names of all topics and groups begin with."`
 	RetryTiers  string   `name:"retry-tiers" env:"DOORSTEP_RETRY_TIERS" default:"1m,5m,60m" help:"Delays after the first, second, ... failed attempt; one topic for each."`
+	Security    Security `embed:""`
 	// Embedded says that the log is the embedded one, whose transactions are not atomic under kill -9.
 	Embedded bool `kong:"-"`
 }
@@ -45,6 +46,12 @@ func (c Config) Validate() error {
 	if len(c.Brokers) == 0 {
 		return errors.New("kafka-brokers: at least one host:port is required")
 	}
+	if c.Embedded && c.Security != (Security{}) {
+		return errors.New("kafka-brokers: is required with kafka-tls and kafka-sasl; the embedded log has neither")
+	}
+	if err := c.Security.validate(); err != nil {
+		return err
+	}
 	_, err := c.Topics()
 	return err
 }
@@ -52,7 +59,11 @@ func (c Config) Validate() error {
 // NewClient makes a client with what all of ours share: idempotent produces acknowledged by all
 // in-sync replicas, quick reconnects, no topics made by accident. opts override.
 func (c Config) NewClient(id string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
-	client, err := kgo.NewClient(append(c.options(id, log), opts...)...)
+	shared, err := c.options(id, log)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client %s: %w", id, err)
+	}
+	client, err := kgo.NewClient(append(shared, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("kafka client %s: %w", id, err)
 	}
@@ -60,30 +71,34 @@ func (c Config) NewClient(id string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Cl
 }
 
 // options are what all of our clients share.
-func (c Config) options(id string, log *slog.Logger) []kgo.Opt {
-	return []kgo.Opt{
+func (c Config) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
+	security, err := c.Security.options()
+	if err != nil {
+		return nil, err
+	}
+	return append(security,
 		kgo.SeedBrokers(c.Brokers...),
-		kgo.ClientID("doorstep-" + id),
+		kgo.ClientID("doorstep-"+id),
 		kgo.WithLogger(clientLog{log}),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
-		kgo.MaxBufferedRecords(1 << 16),
+		kgo.MaxBufferedRecords(1<<16),
 		// Above the largest delivery (256 KiB of data, wrapped) with room for a batch of them.
 		kgo.ProducerBatchMaxBytes(maxBatchBytes),
 		kgo.RetryBackoffFn(func(fails int) time.Duration { return min(time.Duration(fails)*50*time.Millisecond, time.Second) }),
-		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMinAge(250*time.Millisecond),
 		// A fetch answers as soon as there is one byte, else after this long.
-		kgo.FetchMaxWait(500 * time.Millisecond),
-	}
+		kgo.FetchMaxWait(500*time.Millisecond),
+	), nil
 }
 
 // maxBatchBytes bounds one produce batch; topics are made with a max.message.bytes above it.
 const maxBatchBytes = 1 << 20
 
-// Ping errs if no broker answers within the context.
+// Ping errs if no broker answers within the context, with ErrRefused if the security settings are why.
 func Ping(ctx context.Context, client *kgo.Client) error {
 	if err := client.Ping(ctx); err != nil {
-		return fmt.Errorf("kafka: %w", err)
+		return fmt.Errorf("kafka: %w", explain(err))
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -17,6 +16,7 @@ import (
 // one fetch. It has a client of its own, so nothing else can hold it up.
 type Follower struct {
 	client *kgo.Client
+	log    *slog.Logger
 	topics []string
 	apply  func(*kgo.Record)
 	ready  chan struct{}
@@ -43,7 +43,7 @@ func NewFollower(cfg Config, id string, log *slog.Logger, apply func(*kgo.Record
 		return nil, err
 	}
 	return &Follower{
-		client: client, topics: topics, apply: apply, ready: make(chan struct{}),
+		client: client, log: log, topics: topics, apply: apply, ready: make(chan struct{}),
 		next: map[partition]int64{}, changed: make(chan struct{}),
 	}, nil
 }
@@ -51,7 +51,7 @@ func NewFollower(cfg Config, id string, log *slog.Logger, apply func(*kgo.Record
 // Ready is closed once everything is applied that was in the topics when Run began.
 func (f *Follower) Ready() <-chan struct{} { return f.ready }
 
-// Run follows until ctx ends. Brokers that are away are waited for; topics that do not exist are an error.
+// Run follows until ctx ends. Brokers that are away and topics that do not exist yet are waited for.
 func (f *Follower) Run(ctx context.Context) error {
 	defer f.client.Close()
 	target, err := f.ends(ctx)
@@ -84,13 +84,15 @@ func (f *Follower) Run(ctx context.Context) error {
 	}
 }
 
-// ends asks for the ends of all partitions that hold anything, again until a broker answers.
+// ends asks for the ends of all partitions that hold anything, again until it is told: a broker that is
+// away comes back, and a topic that was just made is not known to all of them at once.
 func (f *Follower) ends(ctx context.Context) (map[partition]int64, error) {
 	for {
 		target, err := f.listEnds(ctx)
-		if err == nil || errors.Is(err, kerr.UnknownTopicOrPartition) {
-			return target, err
+		if err == nil {
+			return target, nil
 		}
+		f.log.Debug("kafka: ends of followed topics not listed, asking again", "error", err)
 		if !wait(ctx, 250*time.Millisecond) {
 			return nil, err
 		}

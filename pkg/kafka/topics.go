@@ -180,7 +180,7 @@ func Check(ctx context.Context, adm *kadm.Client, topics wire.Topics) error {
 }
 
 // AwaitTopics returns once all the topics exist; it waits for brokers too, and says so in the log
-// once. It errs only if ctx ends.
+// once. It errs if ctx ends, and with ErrRefused if the brokers and the security settings do not fit.
 func AwaitTopics(ctx context.Context, cfg Config, id string, log *slog.Logger, topics ...string) error {
 	client, err := cfg.NewClient(id, log)
 	if err != nil {
@@ -202,6 +202,9 @@ func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topi
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if err = explain(err); errors.Is(err, ErrRefused) {
+			return fmt.Errorf("kafka: %w", err)
 		}
 		if !said {
 			said = true

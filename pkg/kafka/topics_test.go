@@ -14,27 +14,34 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/doorstep-dev/doorstep/pkg/retry"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
-func testTopics(t *testing.T) wire.Topics {
+func testTopics(t *testing.T, prefix string) wire.Topics {
 	t.Helper()
-	topics, err := wire.NewTopics("t.", retry.Schedule{time.Minute, 5 * time.Minute, time.Hour})
+	topics, err := wire.NewTopics(prefix, retry.Schedule{time.Minute, 5 * time.Minute, time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return topics
 }
 
-// admin starts a cluster and returns a client of it.
-func admin(t *testing.T, brokers int) (context.Context, *kadm.Client) {
+// fakes is an embedded cluster of so many brokers.
+func fakes(t *testing.T, brokers int) (addrs []string) {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(brokers))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	client, err := Config{Brokers: c.ListenAddrs()}.NewClient("test", slog.New(slog.DiscardHandler))
+	return c.ListenAddrs()
+}
+
+// admin is a client of a cluster.
+func admin(t *testing.T, brokers []string) (context.Context, *kadm.Client) {
+	t.Helper()
+	client, err := Config{Brokers: brokers}.NewClient("test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,81 +51,102 @@ func admin(t *testing.T, brokers int) (context.Context, *kadm.Client) {
 	return ctx, kadm.NewClient(client)
 }
 
-func mustDescribe(ctx context.Context, t *testing.T, adm *kadm.Client) cluster {
+func mustDescribe(ctx context.Context, t *testing.T, adm *kadm.Client, topics wire.Topics) cluster {
 	t.Helper()
-	have, err := describe(ctx, adm, testTopics(t))
+	have, err := describe(ctx, adm, topics)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return have
 }
 
+// made is what Apply is to make of topics.
+type made struct {
+	partitions  int32
+	replication int
+	inSync      string
+	segment     string // empty: the broker's own
+}
+
 func TestApplyMakesTopics(t *testing.T) {
-	topics := testTopics(t)
-	const week, month = "604800000", "2592000000"
 	for name, tt := range map[string]struct {
-		brokers     int
-		options     TopicOptions
-		partitions  int32
-		replication int
-		inSync      string
-		segment     string
+		brokers int
+		options TopicOptions
+		want    made
 	}{
-		"one broker":       {1, TopicOptions{}, 12, 1, "1", ""},
-		"two brokers":      {2, TopicOptions{}, 12, 2, "1", ""},
-		"three brokers":    {3, TopicOptions{Partitions: 3}, 3, 3, "2", ""},
-		"five brokers":     {5, TopicOptions{Partitions: 1}, 1, 3, "2", ""},
-		"the embedded log": {1, EmbeddedTopics(), 4, 1, "1", "16777216"},
+		"one broker":       {1, TopicOptions{}, made{12, 1, "1", ""}},
+		"two brokers":      {2, TopicOptions{}, made{12, 2, "1", ""}},
+		"three brokers":    {3, TopicOptions{Partitions: 3}, made{3, 3, "2", ""}},
+		"five brokers":     {5, TopicOptions{Partitions: 1}, made{1, 3, "2", ""}},
+		"the embedded log": {1, EmbeddedTopics(), made{4, 1, "1", "16777216"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			ctx, adm := admin(t, tt.brokers)
-			for range 2 { // the second time finds everything there
-				if err := Apply(ctx, adm, topics, tt.options); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := Check(ctx, adm, topics); err != nil {
-				t.Fatalf("what Apply made, Check refuses: %v", err)
-			}
-			have := mustDescribe(ctx, t, adm)
-			if len(have.topics) != 15 {
-				t.Fatalf("%d topics, want 15", len(have.topics))
-			}
-			for topic, want := range map[string]struct {
-				single            bool
-				policy, retention string
-			}{
-				"t.events": {false, "delete", week}, "t.deliveries": {false, "delete", week},
-				"t.deliveries.1m": {false, "delete", week}, "t.deliveries.5m": {false, "delete", week},
-				"t.deliveries.60m": {false, "delete", week}, "t.deliveries.parked": {false, "delete", week},
-				"t.deliveries.parked.5m": {false, "delete", week}, "t.deliveries.suspended": {false, "delete", month},
-				"t.attempts": {false, "delete", week}, "t.notices": {false, "delete", week},
-				"t.states": {false, "compact", ""}, "t.quarantine": {false, "delete", month},
-				"t.webhooks": {true, "compact", ""}, "t.settings": {true, "compact", ""}, "t.jobs": {true, "compact", ""},
-			} {
-				got, partitions := have.topics[topic], tt.partitions
-				if want.single {
-					partitions = 1
-				}
-				c := got.configs
-				if got.partitions != partitions || got.replication != tt.replication || c["cleanup.policy"] != want.policy ||
-					c["min.insync.replicas"] != tt.inSync || c["max.message.bytes"] != "2097152" {
-					t.Errorf("%s: %d partitions, %d replicas, %v", topic, got.partitions, got.replication, c)
-				}
-				if want.retention != "" && (c["retention.ms"] != want.retention || c["retention.bytes"] != "-1") {
-					t.Errorf("%s: kept %s ms, %s bytes", topic, c["retention.ms"], c["retention.bytes"])
-				}
-				if tt.segment != "" && c["segment.bytes"] != tt.segment {
-					t.Errorf("%s: segments of %s bytes", topic, c["segment.bytes"])
-				}
-			}
-		})
+		t.Run(name, func(t *testing.T) { applyMakes(t, fakes(t, tt.brokers), "t.", tt.options, tt.want) })
+	}
+	t.Run("the cluster of the environment", func(t *testing.T) {
+		prefix, brokers := testkit.Prefix(t), testkit.Broker(t)
+		ctx, adm := admin(t, brokers)
+		all, err := adm.ListBrokers(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := made{2, min(len(all), 3), "1", ""}
+		if want.replication == 3 {
+			want.inSync = "2"
+		}
+		applyMakes(t, brokers, prefix, TopicOptions{Partitions: 2}, want)
+	})
+}
+
+func applyMakes(t *testing.T, brokers []string, prefix string, o TopicOptions, want made) {
+	t.Helper()
+	topics := testTopics(t, prefix)
+	ctx, adm := admin(t, brokers)
+	for range 2 { // the second time finds everything there
+		if err := Apply(ctx, adm, topics, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Check(ctx, adm, topics); err != nil {
+		t.Fatalf("what Apply made, Check refuses: %v", err)
+	}
+	have := mustDescribe(ctx, t, adm, topics)
+	if len(have.topics) != 15 {
+		t.Fatalf("%d topics, want 15", len(have.topics))
+	}
+	const week, month = "604800000", "2592000000"
+	for topic, of := range map[string]struct {
+		single            bool
+		policy, retention string
+	}{
+		"events": {false, "delete", week}, "deliveries": {false, "delete", week},
+		"deliveries.1m": {false, "delete", week}, "deliveries.5m": {false, "delete", week},
+		"deliveries.60m": {false, "delete", week}, "deliveries.parked": {false, "delete", week},
+		"deliveries.parked.5m": {false, "delete", week}, "deliveries.suspended": {false, "delete", month},
+		"attempts": {false, "delete", week}, "notices": {false, "delete", week},
+		"states": {false, "compact", ""}, "quarantine": {false, "delete", month},
+		"webhooks": {true, "compact", ""}, "settings": {true, "compact", ""}, "jobs": {true, "compact", ""},
+	} {
+		got, partitions := have.topics[prefix+topic], want.partitions
+		if of.single {
+			partitions = 1
+		}
+		c := got.configs
+		if got.partitions != partitions || got.replication != want.replication || c["cleanup.policy"] != of.policy ||
+			c["min.insync.replicas"] != want.inSync || c["max.message.bytes"] != "2097152" {
+			t.Errorf("%s: %d partitions, %d replicas, %v", topic, got.partitions, got.replication, c)
+		}
+		if of.retention != "" && (c["retention.ms"] != of.retention || c["retention.bytes"] != "-1") {
+			t.Errorf("%s: kept %s ms, %s bytes", topic, c["retention.ms"], c["retention.bytes"])
+		}
+		if want.segment != "" && c["segment.bytes"] != want.segment {
+			t.Errorf("%s: segments of %s bytes", topic, c["segment.bytes"])
+		}
 	}
 }
 
 func TestApplyBySeveralAtOnce(t *testing.T) {
-	topics := testTopics(t)
-	ctx, adm := admin(t, 1)
+	topics := testTopics(t, testkit.Prefix(t))
+	ctx, adm := admin(t, testkit.Broker(t))
 	group, ctx := errgroup.WithContext(ctx)
 	for range 4 {
 		group.Go(func() error { return Apply(ctx, adm, topics, TopicOptions{Partitions: 2}) })
@@ -133,7 +161,7 @@ func TestApplyBySeveralAtOnce(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	have := mustDescribe(t.Context(), t, adm)
+	have := mustDescribe(t.Context(), t, adm, topics)
 	for _, s := range specs(topics) {
 		want := int32(5)
 		if s.single {
@@ -146,13 +174,14 @@ func TestApplyBySeveralAtOnce(t *testing.T) {
 }
 
 func TestApplyKeepsLanesAlike(t *testing.T) {
-	topics := testTopics(t)
-	ctx, adm := admin(t, 1)
+	prefix := testkit.Prefix(t)
+	topics := testTopics(t, prefix)
+	ctx, adm := admin(t, testkit.Broker(t))
 	if err := Apply(ctx, adm, topics, TopicOptions{Partitions: 6}); err != nil {
 		t.Fatal(err)
 	}
 	// A schedule with another tier: its lane gets as many partitions as the others have, whatever is asked.
-	more, err := wire.NewTopics("t.", retry.Schedule{time.Minute, 2 * time.Minute, 3 * time.Minute})
+	more, err := wire.NewTopics(prefix, retry.Schedule{time.Minute, 2 * time.Minute, 3 * time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +196,7 @@ func TestApplyKeepsLanesAlike(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, err := range map[string]error{"check": Check(ctx, adm, more), "apply": Apply(ctx, adm, more, TopicOptions{})} {
-		if err == nil || !strings.Contains(err.Error(), "t.deliveries.parked has 8 partitions and t.deliveries has 6") {
+		if err == nil || !strings.Contains(err.Error(), prefix+"deliveries.parked has 8 partitions and "+prefix+"deliveries has 6") {
 			t.Errorf("%s of lanes that differ: %v", name, err)
 		}
 	}
@@ -177,8 +206,8 @@ func TestApplyKeepsLanesAlike(t *testing.T) {
 }
 
 func TestCheckNamesWhatIsMissing(t *testing.T) {
-	ctx, adm := admin(t, 1)
-	err := Check(ctx, adm, testTopics(t))
+	ctx, adm := admin(t, testkit.Broker(t))
+	err := Check(ctx, adm, testTopics(t, testkit.Prefix(t)))
 	var e TopicError
 	if !errors.As(err, &e) || len(e) != 15 || !strings.Contains(e[0], "doorstep topics apply") {
 		t.Fatalf("got %v", err)
@@ -186,7 +215,7 @@ func TestCheckNamesWhatIsMissing(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
-	topics := testTopics(t)
+	topics := testTopics(t, "t.")
 	for name, tt := range map[string]struct {
 		brokers int
 		topic   string
@@ -253,32 +282,26 @@ func config(name, value string) func(*topicState) {
 }
 
 func TestAwaitTopics(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	cfg := Config{Brokers: c.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}
+	prefix := testkit.Prefix(t)
+	cfg := Config{Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: "1m"}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 
 	came := make(chan error, 1)
-	go func() { came <- AwaitTopics(ctx, cfg, "test", slog.New(slog.DiscardHandler), "t.events") }()
+	go func() { came <- AwaitTopics(ctx, cfg, "test", slog.New(slog.DiscardHandler), prefix+"events") }()
 	select {
 	case err := <-came:
 		t.Fatalf("returned before the topic was there: %v", err)
 	case <-time.After(400 * time.Millisecond):
 	}
-	if err := c.CreateTopic("t.events", 1, nil); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Topics(t, cfg.Brokers, 1, prefix+"events")
 	if err := <-came; err != nil {
 		t.Fatal(err)
 	}
 
 	ended, end := context.WithCancel(t.Context())
 	end()
-	if err := AwaitTopics(ended, cfg, "test", slog.New(slog.DiscardHandler), "t.never"); !errors.Is(err, context.Canceled) {
+	if err := AwaitTopics(ended, cfg, "test", slog.New(slog.DiscardHandler), prefix+"never"); !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v after the context ended", err)
 	}
 }

@@ -26,11 +26,13 @@ const (
 	// times what a broker takes for its markers.
 	concurrentBackoff = 4 * time.Millisecond
 
-	// A transaction takes up to maxRecords records. That number is halved when one took longer than
-	// longTransaction or wrote more than largeTransaction, doubled while they stay below a quarter of
-	// both, and 1 at the start and after a failure: a record whose work fills a transaction is alone.
+	// A transaction takes up to maxRecords records. That number is halved when their work took longer
+	// than longWork or wrote more than largeTransaction, doubled while they stay below a quarter of both,
+	// and 1 after a failure: a record whose work fills a transaction is alone. The time that the broker
+	// takes to end a transaction does not count: when it is slow, larger transactions are what helps.
 	maxRecords       = 2048
-	longTransaction  = 400 * time.Millisecond
+	firstRecords     = 16
+	longWork         = 400 * time.Millisecond
 	largeTransaction = 32 << 20
 
 	// produceBufferBytes bounds what is written and not yet acknowledged; beyond it the handler waits.
@@ -64,6 +66,7 @@ type Transaction struct {
 	Produced  int           // written
 	Bytes     int64         // written: keys and values
 	Took      time.Duration // from its begin to its end
+	Worked    time.Duration // of that, in the handler, with its waits for room to write
 }
 
 // HandleFunc does the work of the records of one transaction, which come in the order of their
@@ -121,7 +124,11 @@ type session struct {
 }
 
 func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID string) (*session, error) {
-	inner, err := kgo.NewGroupTransactSession(append(cfg.options(o.Name, log),
+	shared, err := cfg.options(o.Name, log)
+	if err != nil {
+		return nil, fmt.Errorf("kafka transactions of %s: %w", o.Name, err)
+	}
+	inner, err := kgo.NewGroupTransactSession(append(shared,
 		kgo.ConsumerGroup(cfg.TopicPrefix+o.Name),
 		kgo.ConsumeTopics(o.Topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
@@ -145,7 +152,7 @@ func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID
 	if err != nil {
 		return nil, fmt.Errorf("kafka transactions of %s: %w", o.Name, err)
 	}
-	return &session{GroupTransactSession: inner, options: o, log: log, size: 1, backoff: firstBackoff}, nil
+	return &session{GroupTransactSession: inner, options: o, log: log, size: firstRecords, backoff: firstBackoff}, nil
 }
 
 // close does not wait for brokers that are away longer than the session would live anyway.
@@ -234,12 +241,13 @@ func (s *session) transaction(ctx context.Context, records []*kgo.Record) error 
 	defer cancel()
 	out := &output{session: s}
 	failed := s.handle(life, records, func(r *kgo.Record) { out.produce(life, r) })
+	worked := time.Since(began)
 	if failed == nil {
 		failed = errors.Join(s.Client().Flush(life), out.failure())
 	}
 	committed, err := s.End(life, kgo.TransactionEndTry(failed == nil))
 	done := Transaction{
-		Committed: committed, Records: len(records), Produced: out.count, Bytes: out.bytes, Took: time.Since(began),
+		Committed: committed, Records: len(records), Produced: out.count, Bytes: out.bytes, Worked: worked, Took: time.Since(began),
 	}
 	s.resize(done)
 	if s.options.Ended != nil {
@@ -264,9 +272,9 @@ func (s *session) resize(t Transaction) {
 	case !t.Committed:
 		s.size = 1
 		return
-	case t.Took > longTransaction || t.Bytes > largeTransaction:
+	case t.Worked > longWork || t.Bytes > largeTransaction:
 		s.size = max(1, min(s.size, t.Records)/2)
-	case t.Took < longTransaction/4 && t.Bytes < largeTransaction/4:
+	case t.Worked < longWork/4 && t.Bytes < largeTransaction/4:
 		s.size = min(2*s.size, maxRecords)
 	}
 	s.commits++

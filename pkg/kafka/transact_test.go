@@ -15,44 +15,58 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 )
 
-const (
-	in  = "t.in"
-	out = "t.out"
-)
-
-// hop is a broker with two topics, and what has been read of the second one.
+// hop is two topics, and what has been read of the second one.
 type hop struct {
-	t      testing.TB
-	broker *kfake.Cluster
-	cfg    Config
-	client *kgo.Client // produces to in, reads what is committed in out
-	got    []string
+	t       testing.TB
+	cfg     Config
+	in, out string
+	client  *kgo.Client // produces to in, reads what is committed in out
+	got     []string
 }
 
+// newHop is on the cluster that the environment names, else on an embedded one.
 func newHop(t testing.TB) *hop {
 	t.Helper()
-	broker, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, in, out),
+	prefix := testkit.Prefix(t)
+	return hopOn(t, testkit.Broker(t), prefix)
+}
+
+// madeUpHop is on an embedded cluster whose answers can be made up.
+func madeUpHop(t testing.TB) (*hop, *kfake.Cluster) {
+	t.Helper()
+	broker, err := kfake.NewCluster(kfake.NumBrokers(1),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	cfg := Config{Brokers: broker.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}
-	client, err := cfg.NewClient("test", slog.New(slog.DiscardHandler), kgo.ConsumeTopics(out),
+	return hopOn(t, broker.ListenAddrs(), "t."), broker
+}
+
+func hopOn(t testing.TB, brokers []string, prefix string) *hop {
+	t.Helper()
+	h := &hop{
+		t: t, in: prefix + "in", out: prefix + "out", cfg: Config{Brokers: brokers, TopicPrefix: prefix, RetryTiers: "1m"},
+	}
+	testkit.Topics(t, brokers, 2, h.in, h.out)
+	var err error
+	h.client, err = h.cfg.NewClient("test", slog.New(slog.DiscardHandler), kgo.ConsumeTopics(h.out),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(50*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
-	return &hop{t: t, broker: broker, cfg: cfg, client: client}
+	t.Cleanup(h.client.Close)
+	return h
 }
 
 func (h *hop) put(values ...string) {
 	h.t.Helper()
 	for _, v := range values {
-		r := &kgo.Record{Topic: in, Key: []byte(v), Value: []byte(v)}
+		r := &kgo.Record{Topic: h.in, Key: []byte(v), Value: []byte(v)}
 		if err := h.client.ProduceSync(h.t.Context(), r).FirstErr(); err != nil {
 			h.t.Fatal(err)
 		}
@@ -82,7 +96,7 @@ func (r *running) stop() error {
 
 func (h *hop) start(o TransactOptions, handle HandleFunc) *running {
 	h.t.Helper()
-	o.Name, o.Topic, o.Instance = "hop", in, "one"
+	o.Name, o.Topic, o.Instance = "hop", h.in, "one"
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -120,9 +134,9 @@ func (h *hop) want(values ...string) {
 	}
 }
 
-func copyAll(_ context.Context, records []*kgo.Record, produce func(*kgo.Record)) error {
+func (h *hop) copyAll(_ context.Context, records []*kgo.Record, produce func(*kgo.Record)) error {
 	for _, r := range records {
-		produce(&kgo.Record{Topic: out, Key: r.Key, Value: r.Value})
+		produce(&kgo.Record{Topic: h.out, Key: r.Key, Value: r.Value})
 	}
 	return nil
 }
@@ -133,13 +147,13 @@ func TestTransactGoesOnAfterARestart(t *testing.T) {
 			h := newHop(t)
 			h.cfg.Embedded = embedded
 			h.put("a", "b", "c")
-			first := h.start(TransactOptions{}, copyAll)
+			first := h.start(TransactOptions{}, h.copyAll)
 			h.want("a", "b", "c")
 			if err := first.stop(); err != nil {
 				t.Fatal(err)
 			}
 			h.put("d")
-			h.start(TransactOptions{}, copyAll)
+			h.start(TransactOptions{}, h.copyAll)
 			h.want("a", "b", "c", "d")
 		})
 	}
@@ -154,7 +168,7 @@ func TestTransactShowsNothingOfAnAbortedTransaction(t *testing.T) {
 			aborted.Add(1)
 		}
 	}}, func(ctx context.Context, records []*kgo.Record, produce func(*kgo.Record)) error {
-		if err := copyAll(ctx, records, produce); err != nil {
+		if err := h.copyAll(ctx, records, produce); err != nil {
 			return err
 		}
 		if calls.Add(1)%2 == 1 {
@@ -174,9 +188,9 @@ func TestTransactAbortsWhenARecordIsNotWritten(t *testing.T) {
 	var calls atomic.Int64
 	h.start(TransactOptions{}, func(ctx context.Context, records []*kgo.Record, produce func(*kgo.Record)) error {
 		if calls.Add(1) == 1 {
-			produce(&kgo.Record{Topic: out, Value: make([]byte, 2*maxBatchBytes)}) // too large
+			produce(&kgo.Record{Topic: h.out, Value: make([]byte, 2*maxBatchBytes)}) // too large
 		}
-		return copyAll(ctx, records, produce)
+		return h.copyAll(ctx, records, produce)
 	})
 	h.want("a")
 	if calls.Load() < 2 {
@@ -191,16 +205,16 @@ func TestTransactRebuildsASessionThatCannotEnd(t *testing.T) {
 		"unknown mapping": kerr.InvalidProducerIDMapping.Code,
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHop(t)
+			h, broker := madeUpHop(t)
 			h.put("a", "b")
 			var failures atomic.Int64
-			h.broker.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			broker.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
 				failures.Add(1)
 				resp := req.ResponseKind().(*kmsg.EndTxnResponse)
 				resp.ErrorCode = code
 				return resp, nil, true
 			})
-			h.start(TransactOptions{}, copyAll)
+			h.start(TransactOptions{}, h.copyAll)
 			h.want("a", "b")
 			if failures.Load() == 0 {
 				t.Error("no end failed")
@@ -220,7 +234,7 @@ func TestTransactStopsForWantOfRoom(t *testing.T) {
 			return errors.New("disk full")
 		}
 		return nil
-	}}, copyAll)
+	}}, h.copyAll)
 	h.put("a")
 	for asked.Load() < 2 {
 		if !wait(t.Context(), 10*time.Millisecond) {
@@ -236,10 +250,10 @@ func TestTransactStopsForWantOfRoom(t *testing.T) {
 
 func TestTransactEndsWhenItsPlaceIsTaken(t *testing.T) {
 	h := newHop(t)
-	first := h.start(TransactOptions{}, copyAll)
+	first := h.start(TransactOptions{}, h.copyAll)
 	h.put("a")
 	h.want("a")
-	h.start(TransactOptions{}, copyAll)
+	h.start(TransactOptions{}, h.copyAll)
 	if err := first.wait(); !errors.Is(err, kerr.FencedInstanceID) || !strings.Contains(err.Error(), `"one"`) {
 		t.Fatalf("the first ended with: %v", err)
 	}
@@ -253,12 +267,12 @@ func TestResize(t *testing.T) {
 		t    Transaction
 		want int
 	}{
-		"small ones double":       {8, Transaction{Committed: true, Records: 8, Took: time.Millisecond}, 16},
-		"to a bound":              {maxRecords, Transaction{Committed: true, Took: time.Millisecond}, maxRecords},
-		"middling ones stay":      {8, Transaction{Committed: true, Records: 8, Took: longTransaction / 2}, 8},
-		"long ones halve":         {64, Transaction{Committed: true, Records: 50, Took: 2 * longTransaction}, 25},
+		"small ones double":       {8, Transaction{Committed: true, Records: 8, Worked: time.Millisecond}, 16},
+		"to a bound":              {maxRecords, Transaction{Committed: true, Worked: time.Millisecond}, maxRecords},
+		"middling ones stay":      {8, Transaction{Committed: true, Records: 8, Worked: longWork / 2}, 8},
+		"long ones halve":         {64, Transaction{Committed: true, Records: 50, Worked: 2 * longWork}, 25},
 		"large ones halve":        {64, Transaction{Committed: true, Records: 64, Bytes: 2 * largeTransaction}, 32},
-		"one record is the least": {4, Transaction{Committed: true, Records: 1, Took: 2 * longTransaction}, 1},
+		"one record is the least": {4, Transaction{Committed: true, Records: 1, Worked: 2 * longWork}, 1},
 		"failed: one record":      {64, Transaction{Records: 64}, 1},
 	} {
 		s := session{size: tt.size}
@@ -272,7 +286,7 @@ func TestResize(t *testing.T) {
 // long they took, in milliseconds.
 func BenchmarkTransactHop(b *testing.B) {
 	h := newHop(b)
-	h.start(TransactOptions{}, copyAll)
+	h.start(TransactOptions{}, h.copyAll)
 	var took []time.Duration
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

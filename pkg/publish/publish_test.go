@@ -21,6 +21,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
@@ -34,23 +35,36 @@ func (open) EventType(string, string) (tenant.EventType, bool) { return tenant.E
 
 // broker is a log with the topic of events.
 type broker struct {
-	t    *testing.T
-	fake *kfake.Cluster
-	cfg  kafka.Config
+	t   *testing.T
+	cfg kafka.Config
 }
 
+// newBroker is the log that the environment names, else an embedded one.
 func newBroker(t *testing.T) broker {
+	t.Helper()
+	prefix, brokers := testkit.Prefix(t), testkit.Broker(t)
+	testkit.Topics(t, brokers, 2, prefix+"events")
+	return broker{t, kafka.Config{Brokers: brokers, TopicPrefix: prefix, RetryTiers: "1m"}}
+}
+
+// frailBroker is a log that hangs when it is told to: an embedded one always.
+type frailBroker struct {
+	broker
+	fake *kfake.Cluster
+}
+
+func newFrailBroker(t *testing.T) frailBroker {
 	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(2, "t.events"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return broker{t, c, kafka.Config{Brokers: c.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}}
+	return frailBroker{broker{t, kafka.Config{Brokers: c.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}}, c}
 }
 
 // hold keeps all produce requests waiting until release is called.
-func (b broker) hold() (release func()) {
+func (b frailBroker) hold() (release func()) {
 	gate := make(chan struct{})
 	b.fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.fake.KeepControl()
@@ -71,7 +85,7 @@ func (b broker) hold() (release func()) {
 // read returns n events of the log by their ids.
 func (b broker) read(n int) map[string]event.Record {
 	b.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.cfg.Brokers...), kgo.ConsumeTopics("t.events"))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.cfg.Brokers...), kgo.ConsumeTopics(b.cfg.TopicPrefix+"events"))
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -173,7 +187,7 @@ func TestInFlightIsBounded(t *testing.T) {
 		"in bytes":  {nil, 200 << 10, 5}, // of 1 MiB
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, reg := newBroker(t), prometheus.NewRegistry()
+			b, reg := newFrailBroker(t), prometheus.NewRegistry()
 			p := b.publisher(reg, tt.change)
 			release := b.hold()
 			data := fmt.Appendf(nil, "%0*d", tt.data, 1)
@@ -233,17 +247,17 @@ func TestNoRoom(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
-	for name, prepare := range map[string]func(*testing.T, broker) kafka.Config{
-		"a broker that hangs": func(_ *testing.T, b broker) kafka.Config { b.hold(); return b.cfg },
-		"no broker": func(_ *testing.T, b broker) kafka.Config {
+	for name, prepare := range map[string]func(*testing.T, frailBroker) kafka.Config{
+		"a broker that hangs": func(_ *testing.T, b frailBroker) kafka.Config { b.hold(); return b.cfg },
+		"no broker": func(_ *testing.T, b frailBroker) kafka.Config {
 			b.cfg.Brokers = []string{"127.0.0.1:1"}
 			return b.cfg
 		},
-		"no topic": func(_ *testing.T, b broker) kafka.Config { b.cfg.TopicPrefix = "other."; return b.cfg },
+		"no topic": func(_ *testing.T, b frailBroker) kafka.Config { b.cfg.TopicPrefix = "other."; return b.cfg },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, reg := newBroker(t), prometheus.NewRegistry()
+			b, reg := newFrailBroker(t), prometheus.NewRegistry()
 			b.cfg = prepare(t, b)
 			const timeout = time.Second
 			p := b.publisher(reg, func(c *publish.Config) { c.Timeout = timeout })
@@ -269,7 +283,7 @@ func TestTimeouts(t *testing.T) {
 }
 
 func TestCallerThatGoesTakesNoOneAlong(t *testing.T) {
-	b := newBroker(t)
+	b := newFrailBroker(t)
 	p := b.publisher(prometheus.NewRegistry(), nil)
 	release := b.hold()
 	answer := make(chan publish.Result, 1)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 )
 
 // DefaultTimeout is the time that one call may take in all: connecting, waiting for a connection,
@@ -17,9 +19,13 @@ const DefaultTimeout = 100 * time.Millisecond
 
 // Config says where Redis is.
 type Config struct {
-	URL     string        `name:"redis-url" env:"DOORSTEP_REDIS_URL" placeholder:"URL" help:"Redis 7: redis://[user:password@]host:port[/db], rediss:// for TLS. Not set: an embedded one."`
-	Prefix  string        `name:"redis-prefix" env:"DOORSTEP_REDIS_PREFIX" default:"doorstep:" help:"What every key begins with; tells installations on one Redis apart."`
-	Timeout time.Duration `name:"redis-timeout" env:"DOORSTEP_REDIS_TIMEOUT" default:"100ms" help:"Time for one call in all. A Redis that takes longer is away, and is left alone until it answers again."`
+	URL          string        `name:"redis-url" env:"DOORSTEP_REDIS_URL" placeholder:"URL" help:"Redis 7: redis://[user:password@]host:port[/db], rediss:// for TLS. Not set: an embedded one."`
+	Prefix       string        `name:"redis-prefix" env:"DOORSTEP_REDIS_PREFIX" default:"doorstep:" help:"What every key begins with; tells installations on one Redis apart."`
+	CAFile       string        `name:"redis-ca-file" env:"DOORSTEP_REDIS_CA_FILE" placeholder:"FILE" help:"Authorities (PEM) that Redis's certificate must come from; with rediss://. Empty: those of the system."`
+	CertFile     string        `name:"redis-cert-file" env:"DOORSTEP_REDIS_CERT_FILE" placeholder:"FILE" help:"Certificate (PEM) to show to Redis; with rediss://."`
+	KeyFile      string        `name:"redis-key-file" env:"DOORSTEP_REDIS_KEY_FILE" placeholder:"FILE" help:"Its private key (PEM)."`
+	PasswordFile string        `name:"redis-password-file" env:"DOORSTEP_REDIS_PASSWORD_FILE" placeholder:"FILE" help:"File whose first line is the password, read for each new connection; instead of one in the URL."`
+	Timeout      time.Duration `name:"redis-timeout" env:"DOORSTEP_REDIS_TIMEOUT" default:"100ms" help:"Time for one call in all. A Redis that takes longer is away, and is left alone until it answers again."`
 }
 
 // ErrAway is the error of a call that was not made because Redis is away.
@@ -55,6 +61,9 @@ func Connect(cfg Config) (*Client, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
+	if err := cfg.secure(options); err != nil {
+		return nil, err
+	}
 	options.ContextTimeoutEnabled = true // our deadline holds for the call, these for what outlives it
 	options.DialTimeout, options.ReadTimeout, options.WriteTimeout, options.PoolTimeout = cfg.Timeout, cfg.Timeout, cfg.Timeout, cfg.Timeout
 	options.DialerRetries = 1
@@ -64,6 +73,36 @@ func Connect(cfg Config) (*Client, error) {
 	c := &Client{redis: redis.NewClient(options), prefix: cfg.Prefix, timeout: cfg.Timeout}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c, nil
+}
+
+// secure puts in what the URL does not say of TLS and the password.
+func (c Config) secure(options *redis.Options) error {
+	files := credentials.TLS{Settings: "redis-", CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile}
+	if options.TLSConfig != nil {
+		config, err := files.Config()
+		if err != nil {
+			return err
+		}
+		options.TLSConfig.RootCAs, options.TLSConfig.GetClientCertificate = config.RootCAs, config.GetClientCertificate
+	} else if files != (credentials.TLS{Settings: "redis-"}) {
+		return errors.New("redis-ca-file, redis-cert-file: need a redis-url that begins with rediss://")
+	}
+	if c.PasswordFile == "" {
+		return nil
+	}
+	password := credentials.Password{Setting: "redis-password", File: c.PasswordFile}
+	if options.Password != "" {
+		return errors.New("redis-password-file: the redis-url holds a password too; only one can be meant")
+	}
+	if _, err := password.Read(); err != nil {
+		return err
+	}
+	user := options.Username
+	options.CredentialsProviderContext = func(context.Context) (string, string, error) {
+		read, err := password.Read()
+		return user, read, err
+	}
+	return nil
 }
 
 // Close ends the connections. Calls after it fail.

@@ -18,6 +18,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
@@ -34,18 +35,15 @@ type topic struct {
 
 func newTopic(t *testing.T, name string) topic {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t."+name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	cfg := kafka.Config{Brokers: c.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}
+	prefix := testkit.Prefix(t)
+	cfg := kafka.Config{Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: "1m"}
+	testkit.Topics(t, cfg.Brokers, 1, prefix+name)
 	client, err := cfg.NewClient("test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	return topic{t, cfg, "t." + name, client}
+	return topic{t, cfg, prefix + name, client}
 }
 
 // put writes a record and returns where it stands.
@@ -65,6 +63,12 @@ func (p topic) gone(key string) delivery.Position { return p.put(wire.Gone(p.nam
 // run follows in the background until the test ends, and returns once it is ready.
 func run(t *testing.T, follow func(context.Context) error, ready <-chan struct{}) {
 	t.Helper()
+	start(t, follow)
+	await(t, ready)
+}
+
+func start(t *testing.T, follow func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- follow(ctx) }()
@@ -74,6 +78,10 @@ func run(t *testing.T, follow func(context.Context) error, ready <-chan struct{}
 			t.Errorf("run: %v", err)
 		}
 	})
+}
+
+func await(t *testing.T, ready <-chan struct{}) {
+	t.Helper()
 	select {
 	case <-ready:
 	case <-time.After(20 * time.Second):
@@ -159,7 +167,7 @@ func TestWebhooks(t *testing.T) {
 
 	mu.Lock()
 	defer mu.Unlock()
-	at := func(offset int64) delivery.Position { return delivery.Position{Topic: "t.webhooks", Offset: offset} }
+	at := func(offset int64) delivery.Position { return delivery.Position{Topic: topic.name, Offset: offset} }
 	want := []change{{"a", false, at(0)}, {"b", false, at(1)}, {"c", false, at(2)}, {"c", true, at(3)}, {"a", false, at(4)}, {"b", true, at(5)}}
 	if d := cmp.Diff(want, changes); d != "" {
 		t.Errorf("changes (-want +got):\n%s", d)
@@ -254,22 +262,20 @@ func TestUnreadableRecordsArePassedOver(t *testing.T) {
 }
 
 func TestRunWaitsForTheTopic(t *testing.T) {
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Close)
-	cfg := kafka.Config{Brokers: c.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"}
+	prefix := testkit.Prefix(t)
+	cfg := kafka.Config{Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: "1m"}
 	settings, err := registry.NewSettings(cfg, "test", slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	made := make(chan error, 1)
-	time.AfterFunc(300*time.Millisecond, func() { made <- c.CreateTopic("t.settings", 1, nil) })
-	run(t, settings.Run, settings.Ready())
-	if err := <-made; err != nil {
-		t.Fatal(err)
+	start(t, settings.Run)
+	select {
+	case <-settings.Ready():
+		t.Fatal("ready without the topic")
+	case <-time.After(300 * time.Millisecond):
 	}
+	testkit.Topics(t, cfg.Brokers, 1, prefix+"settings")
+	await(t, settings.Ready())
 }
 
 func TestRunEndsWhileItWaits(t *testing.T) {

@@ -3,6 +3,7 @@ package testkit
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -15,8 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// cleanTimeout bounds what a test does on a real server after its end.
-const cleanTimeout = 30 * time.Second
+// serverTimeout bounds what this package itself asks of a server.
+const serverTimeout = 30 * time.Second
 
 // realServer is what the environment variable says, "" if it says nothing and need not.
 func realServer(t testing.TB, variable string) string {
@@ -36,14 +37,34 @@ func Broker(t testing.TB) []string {
 		t.Logf("kafka: %s", value)
 		return strings.Split(value, ",")
 	}
-	c, err := kfake.NewCluster(kfake.NumBrokers(1),
-		kfake.BrokerConfigs(map[string]string{"default.replication.factor": "1"}))
+	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{
+		"default.replication.factor": "1", "group.initial.rebalance.delay.ms": "0",
+	}))
 	if err != nil {
 		t.Fatalf("start kfake: %v", err)
 	}
 	t.Cleanup(c.Close)
 	t.Logf("kafka: kfake in process at %v", c.ListenAddrs())
 	return c.ListenAddrs()
+}
+
+// RealKafka reports whether Broker gives a cluster, and not a kfake.
+func RealKafka() bool { return os.Getenv("TEST_KAFKA") != "" }
+
+// Topics makes topics with as many copies as the brokers make by themselves.
+func Topics(t testing.TB, brokers []string, partitions int32, topics ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), serverTimeout)
+	defer cancel()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatalf("make topics %v: %v", topics, err)
+	}
+	defer client.Close()
+	made, err := kadm.NewClient(client).CreateTopics(ctx, partitions, -1, nil, topics...)
+	if err = errors.Join(err, made.Error()); err != nil {
+		t.Fatalf("make topics %v: %v", topics, err)
+	}
 }
 
 // Redis gives the URL of the server that TEST_REDIS names, else of a fresh miniredis, which ends
@@ -65,7 +86,7 @@ func Redis(t testing.TB) string {
 
 // Prefix is a name that no other test has, for topics, groups, transactional ids and Redis keys,
 // e.g. "t-7c9e6679f74b.". Topics and Redis keys under it that were made on real servers are deleted
-// when the test ends.
+// when the test ends: call it before starting what uses them, so that they go last.
 func Prefix(t testing.TB) string {
 	t.Helper()
 	prefix := "t-" + strings.ToLower(rand.Text()[:12]) + "."
@@ -73,13 +94,13 @@ func Prefix(t testing.TB) string {
 		t.Cleanup(func() { deleteTopics(t, strings.Split(brokers, ","), prefix) })
 	}
 	if url := os.Getenv("TEST_REDIS"); url != "" {
-		t.Cleanup(func() { deleteKeys(t, url, prefix) })
+		t.Cleanup(func() { DeleteKeys(t, url, prefix) })
 	}
 	return prefix
 }
 
 func deleteTopics(t testing.TB, brokers []string, prefix string) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
 	defer cancel()
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
@@ -108,12 +129,14 @@ func deleteTopics(t testing.TB, brokers []string, prefix string) {
 	}
 }
 
-func deleteKeys(t testing.TB, url, prefix string) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
+// DeleteKeys deletes all keys with the prefix, as if Redis had been emptied.
+func DeleteKeys(t testing.TB, url, prefix string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), serverTimeout)
 	defer cancel()
 	options, err := redis.ParseURL(url)
 	if err != nil {
-		t.Error("TEST_REDIS is not a redis:// URL")
+		t.Error("the address of Redis is not a redis:// URL")
 		return
 	}
 	client := redis.NewClient(options)

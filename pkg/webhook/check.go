@@ -15,7 +15,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 )
 
-// Limits of a webhook. Lengths are in characters.
+// Limits of a webhook. Lengths are in characters, those of header values and excluded paths in bytes.
 const (
 	MaxURLLength         = 512
 	MaxNameLength        = 150
@@ -113,10 +113,15 @@ func checkMap(f *invalid.Fields, name string, m map[string]string, entries, leng
 		f.Add(name, "has %d entries, the limit is %d", n, entries)
 	}
 	for _, k := range slices.Sorted(maps.Keys(m)) {
-		if k == "" || utf8.RuneCountInString(k) > 64 {
+		switch {
+		case k == "" || utf8.RuneCountInString(k) > 64:
 			f.Add(name, "keys have 1 to 64 characters")
-		} else if utf8.RuneCountInString(m[k]) > length {
+		case !utf8.ValidString(k):
+			f.Add(name, "has a key that is not UTF-8")
+		case utf8.RuneCountInString(m[k]) > length:
 			f.Add(name+"["+k+"]", "has more than %d characters", length)
+		case !utf8.ValidString(m[k]):
+			f.Add(name+"["+k+"]", "is not UTF-8")
 		}
 	}
 }
@@ -151,6 +156,8 @@ func (w Webhook) checkHeaders(f *invalid.Fields) {
 			f.Add(name, "has %d bytes, the limit is %d", len(h.Value), MaxHeaderValueLength)
 		case !httpguts.ValidHeaderFieldValue(h.Value):
 			f.Add(name, "has a value with control characters")
+		case !utf8.ValidString(h.Value):
+			f.Add(name, "is not UTF-8")
 		default:
 			seen[canonical] = true
 		}
@@ -172,7 +179,7 @@ func (w Webhook) checkPayload(f *invalid.Fields) {
 		f.Add("payload.exclude", "has %d paths, the limit is %d", n, MaxExcludePaths)
 	}
 	for _, p := range *w.Payload.Exclude {
-		if len(p) > MaxExcludeLength || !pathPattern.MatchString(p) {
+		if len(p) > MaxExcludeLength || !utf8.ValidString(p) || !pathPattern.MatchString(p) {
 			f.Add("payload.exclude", "%q is not a path such as current.customer.email, at most %d bytes", clip(p), MaxExcludeLength)
 		}
 	}

@@ -3,6 +3,8 @@
 package webhook
 
 import (
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +63,7 @@ const (
 const PlainKeyID = "plain"
 
 // Sealed is a secret as it is stored and as it travels: sealed with the key of that id, or, under
-// PlainKeyID, the secret itself. It prints as its key id only.
+// PlainKeyID, the secret itself. It prints as its key id only, in logs and JSON too.
 type Sealed struct {
 	KeyID string
 	Bytes []byte
@@ -70,8 +72,11 @@ type Sealed struct {
 // String hides the secret.
 func (s Sealed) String() string { return "sealed:" + s.KeyID }
 
-// GoString hides the secret.
-func (s Sealed) GoString() string { return s.String() }
+// Format hides the secret from every verb.
+func (s Sealed) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
+
+// MarshalText hides the secret from encoders, which the handlers of slog use.
+func (s Sealed) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // SigningKey signs deliveries until it expires. Its secret is, unsealed, the raw key: 24-64 random
 // bytes for SchemeHMAC, a 32-byte seed for SchemeEd25519.

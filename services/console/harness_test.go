@@ -16,7 +16,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/egress"
@@ -24,6 +23,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/console"
 )
@@ -34,14 +34,12 @@ const bootKey = "dsk_test_0123456789abcdef"
 // broker is a log for one test, with its topics made.
 func broker(t *testing.T) kafka.Config {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
+	prefix := testkit.Prefix(t)
+	cfg := kafka.Config{
+		Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: "1m,5m,60m", Embedded: !testkit.RealKafka(),
 	}
-	t.Cleanup(cluster.Close)
-	cfg := kafka.Config{Brokers: cluster.ListenAddrs(), TopicPrefix: "doorstep.", RetryTiers: "1m,5m,60m", Embedded: true}
 	client := newClient(t, cfg)
-	if err := kafka.Apply(t.Context(), kadm.NewClient(client), topics(t, cfg), kafka.EmbeddedTopics()); err != nil {
+	if err := kafka.Apply(t.Context(), kadm.NewClient(client), topics(t, cfg), kafka.TopicOptions{Partitions: kafka.EmbeddedPartitions}); err != nil {
 		t.Fatal(err)
 	}
 	return cfg
@@ -128,7 +126,7 @@ func start(t *testing.T, cfg console.Config) *running {
 // ready is start, and waits until the console is ready.
 func ready(t *testing.T) *running {
 	t.Helper()
-	c := start(t, config(t, broker(t), sqlstoretest.SQLite(t)))
+	c := start(t, config(t, broker(t), sqlstoretest.Any(t)))
 	c.awaitReady()
 	return c
 }

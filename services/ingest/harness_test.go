@@ -28,6 +28,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 )
@@ -43,16 +44,33 @@ const (
 	expiredKey  = "dsk_expired"
 )
 
-// broker is a log that can be lost and come back: on the same port, with its data.
+// broker is a log with what ingest needs in it. Tests have one of their own and run side by side.
 type broker struct {
-	t    *testing.T
+	t   *testing.T
+	cfg kafka.Config
+}
+
+// newBroker is the log that the environment names, else an embedded one.
+func newBroker(t *testing.T) *broker {
+	t.Helper()
+	t.Parallel()
+	prefix := testkit.Prefix(t)
+	b := &broker{t: t, cfg: kafka.Config{
+		Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: "1m", Embedded: !testkit.RealKafka(),
+	}}
+	b.prepare()
+	return b
+}
+
+// frailBroker is a log that hangs, is lost and comes back, as it is told: an embedded one always.
+type frailBroker struct {
+	broker
 	port int
 	dir  string
-	cfg  kafka.Config
 	fake *kfake.Cluster
 }
 
-func newBroker(t *testing.T) *broker {
+func newFrailBroker(t *testing.T) *frailBroker {
 	t.Helper()
 	b := reserve(t)
 	b.start()
@@ -60,8 +78,8 @@ func newBroker(t *testing.T) *broker {
 	return b
 }
 
-// reserve is a broker that is not there yet. Tests with a log of their own run side by side.
-func reserve(t *testing.T) *broker {
+// reserve is a broker that is not there yet.
+func reserve(t *testing.T) *frailBroker {
 	t.Helper()
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,14 +90,14 @@ func reserve(t *testing.T) *broker {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	b := &broker{t: t, port: port, dir: t.TempDir(), cfg: kafka.Config{
+	b := &frailBroker{port: port, dir: t.TempDir(), broker: broker{t: t, cfg: kafka.Config{
 		Brokers: []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}, TopicPrefix: "t.", RetryTiers: "1m", Embedded: true,
-	}}
+	}}}
 	t.Cleanup(b.stop)
 	return b
 }
 
-func (b *broker) start() {
+func (b *frailBroker) start() {
 	b.t.Helper()
 	var err error
 	if b.fake, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(b.port), kfake.DataDir(b.dir)); err != nil {
@@ -87,7 +105,8 @@ func (b *broker) start() {
 	}
 }
 
-func (b *broker) stop() {
+// It comes back on the same port, with its data.
+func (b *frailBroker) stop() {
 	if b.fake != nil {
 		b.fake.Close()
 		b.fake = nil
@@ -95,7 +114,7 @@ func (b *broker) stop() {
 }
 
 // hold keeps all produce requests waiting until release is called.
-func (b *broker) hold() (release func()) {
+func (b *frailBroker) hold() (release func()) {
 	gate := make(chan struct{})
 	b.fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.fake.KeepControl()
@@ -111,7 +130,7 @@ func (b *broker) hold() (release func()) {
 func (b *broker) prepare() {
 	b.t.Helper()
 	b.with(func(ctx context.Context, c *kgo.Client, topics wire.Topics) error {
-		return kafka.Apply(ctx, kadm.NewClient(c), topics, kafka.EmbeddedTopics())
+		return kafka.Apply(ctx, kadm.NewClient(c), topics, kafka.TopicOptions{Partitions: kafka.EmbeddedPartitions})
 	})
 	events := []tenant.Scope{tenant.ScopeEvents}
 	b.key(tenant.APIKey{ID: "platform", Hash: auth.Hash(platformKey), Scopes: events})
@@ -182,7 +201,7 @@ func (b *broker) records(topic string, n int) []*kgo.Record {
 func (b *broker) events(n int) map[string]event.Record {
 	b.t.Helper()
 	got := map[string]event.Record{}
-	for _, r := range b.records("t.events", n) {
+	for _, r := range b.records(b.cfg.TopicPrefix+"events", n) {
 		e, err := wire.ReadEvent(r)
 		if err != nil {
 			b.t.Fatal(err)
@@ -215,7 +234,7 @@ type service struct {
 	log     *logBuffer
 }
 
-func config(b *broker) ingest.Config {
+func (b *broker) config() ingest.Config {
 	return ingest.Config{
 		Kafka: b.cfg, Addr: "127.0.0.1:0", StreamInFlight: 64, DrainTimeout: 10 * time.Second,
 		Publish: publish.Config{MaxInFlight: 1024, MaxInFlightBytes: 16 << 20, Timeout: time.Second},

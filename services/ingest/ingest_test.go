@@ -43,7 +43,7 @@ func violated(err error) string {
 
 func TestPublishedEventIsInTheLog(t *testing.T) {
 	b := newBroker(t)
-	s := runReady(t, config(b))
+	s := runReady(t, b.config())
 	at := time.Date(2026, 3, 1, 12, 0, 0, 5, time.UTC)
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 	before := time.Now()
@@ -80,7 +80,7 @@ func TestPublishedEventIsInTheLog(t *testing.T) {
 }
 
 func TestStatuses(t *testing.T) {
-	s := runReady(t, config(newBroker(t)))
+	s := runReady(t, newBroker(t).config())
 	ok := card("")
 	for name, tt := range map[string]struct {
 		key    string
@@ -144,7 +144,7 @@ func text(n int) []byte { return []byte(`"` + strings.Repeat("x", n-2) + `"`) }
 
 func TestBatch(t *testing.T) {
 	b := newBroker(t)
-	s := runReady(t, config(b))
+	s := runReady(t, b.config())
 	answer, err := s.client.PublishBatch(as(t, acmeKey), &pb.PublishBatchRequest{Events: []*pb.Event{
 		card("a"), {Id: "b", Type: "Card", Attributes: map[string]string{"": "x"}}, {Id: "c", Type: "x", Tenant: "globex"}, card("d"), nil,
 	}})
@@ -204,8 +204,8 @@ func TestBatch(t *testing.T) {
 }
 
 func TestNothingIsAcknowledgedBeforeKafkaHasIt(t *testing.T) {
-	b := newBroker(t)
-	cfg := config(b)
+	b := newFrailBroker(t)
+	cfg := b.config()
 	cfg.Publish.Timeout = 10 * time.Second
 	s := runReady(t, cfg)
 	release := b.hold()
@@ -270,8 +270,8 @@ func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
 }
 
 func TestTooMuchInFlight(t *testing.T) {
-	b := newBroker(t)
-	cfg := config(b)
+	b := newFrailBroker(t)
+	cfg := b.config()
 	cfg.Publish.MaxInFlight, cfg.StreamInFlight, cfg.Publish.Timeout = 1, 1, 10*time.Second
 	s := runReady(t, cfg)
 	release := b.hold()
@@ -291,7 +291,7 @@ func TestTooMuchInFlight(t *testing.T) {
 }
 
 func TestNoRoom(t *testing.T) {
-	cfg := config(newBroker(t))
+	cfg := newBroker(t).config()
 	cfg.Room = func() error { return errors.New("less than 256 MiB of disk are free") }
 	s := runReady(t, cfg)
 	_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("e1")})
@@ -301,7 +301,7 @@ func TestNoRoom(t *testing.T) {
 }
 
 func TestHealthAndReflectionNeedNoKey(t *testing.T) {
-	s := runReady(t, config(newBroker(t)))
+	s := runReady(t, newBroker(t).config())
 	health := grpc_health_v1.NewHealthClient(s.conn)
 	for _, name := range []string{"", "doorstep.v1.IngestService"} {
 		answer, err := health.Check(t.Context(), &grpc_health_v1.HealthCheckRequest{Service: name})
@@ -345,7 +345,7 @@ func TestNewRefuses(t *testing.T) {
 		"nothing in flight":   {func(c *ingest.Config) { c.Publish.MaxInFlight, c.StreamInFlight = 0, 1 }, "ingest-stream-in-flight"},
 		"too short a timeout": {func(c *ingest.Config) { c.Publish.Timeout = 1 }, "ingest-publish-timeout"},
 	} {
-		cfg := config(b)
+		cfg := b.config()
 		tt.change(&cfg)
 		if _, err := ingest.New(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry()); err == nil || !strings.Contains(err.Error(), tt.says) {
 			t.Errorf("%s: %v", name, err)
@@ -358,9 +358,9 @@ func TestUnreadableSettingIsQuarantined(t *testing.T) {
 	b.produce(func(topics wire.Topics) (*kgo.Record, error) {
 		return &kgo.Record{Topic: topics.Settings, Key: []byte("api_key/x"), Value: []byte("nonsense")}, nil
 	})
-	s := runReady(t, config(b))
-	got, err := wire.ReadQuarantine(b.records("t.quarantine", 1)[0])
-	if err != nil || got.Reader != "ingest" || got.Position.Topic != "t.settings" || string(got.Value) != "nonsense" {
+	s := runReady(t, b.config())
+	got, err := wire.ReadQuarantine(b.records(b.cfg.TopicPrefix+"quarantine", 1)[0])
+	if err != nil || got.Reader != "ingest" || got.Position.Topic != b.cfg.TopicPrefix+"settings" || string(got.Value) != "nonsense" {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	if _, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("e1")}); err != nil {

@@ -14,8 +14,8 @@ import (
 )
 
 func TestKafkaGoesAndComesBack(t *testing.T) {
-	b := newBroker(t)
-	s := runReady(t, config(b))
+	b := newFrailBroker(t)
+	s := runReady(t, b.config())
 	publish := func(id string) error {
 		_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card(id)})
 		return err
@@ -84,7 +84,7 @@ func healthOf(t *testing.T, s *service) grpc_health_v1.HealthCheckResponse_Servi
 
 func TestIngestStartsBeforeKafka(t *testing.T) {
 	b := reserve(t)
-	s := run(t, config(b))
+	s := run(t, b.config())
 	_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("e1")})
 	if status.Code(err) != codes.Unavailable || s.Ready() == nil {
 		t.Fatalf("without Kafka: %v, ready: %v", err, s.Ready())
@@ -108,8 +108,8 @@ func TestIngestStartsBeforeKafka(t *testing.T) {
 }
 
 func TestStopFinishesWhatWasTaken(t *testing.T) {
-	b := newBroker(t)
-	cfg := config(b)
+	b := newFrailBroker(t)
+	cfg := b.config()
 	cfg.Publish.Timeout = 10 * time.Second
 	s := runReady(t, cfg)
 	idle, busy := open(t, s, acmeKey), open(t, s, acmeKey)
@@ -161,8 +161,8 @@ func TestStopFinishesWhatWasTaken(t *testing.T) {
 }
 
 func TestStopIsBounded(t *testing.T) {
-	b := newBroker(t)
-	cfg := config(b)
+	b := newFrailBroker(t)
+	cfg := b.config()
 	cfg.Publish.Timeout, cfg.DrainTimeout = time.Minute, 200*time.Millisecond
 	s := runReady(t, cfg)
 	b.hold()

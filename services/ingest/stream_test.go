@@ -58,7 +58,7 @@ func drainAcks(stream publishStream) (map[uint64]*pb.PublishResult, error) {
 
 func TestStreamAcknowledgesEveryEvent(t *testing.T) {
 	b := newBroker(t)
-	s := runReady(t, config(b))
+	s := runReady(t, b.config())
 	stream := open(t, s, acmeKey)
 	const n = 3000 // far more than may be in flight, so the half-close comes with many unacknowledged
 	go func() {
@@ -101,8 +101,8 @@ func TestStreamAcknowledgesEveryEvent(t *testing.T) {
 }
 
 func TestStreamWaitsInsteadOfRefusing(t *testing.T) {
-	b := newBroker(t)
-	cfg := config(b)
+	b := newFrailBroker(t)
+	cfg := b.config()
 	cfg.StreamInFlight, cfg.Publish.MaxInFlight, cfg.Publish.Timeout = 4, 6, 10*time.Second
 	s := runReady(t, cfg)
 	release := b.hold()
@@ -136,7 +136,7 @@ func TestStreamWaitsInsteadOfRefusing(t *testing.T) {
 
 func TestStreamIsNotReadWhileItsAcksAreNot(t *testing.T) {
 	b := newBroker(t)
-	cfg := config(b)
+	cfg := b.config()
 	cfg.StreamInFlight = 4
 	s := runReady(t, cfg)
 	ctx, hangUp := context.WithCancel(as(t, acmeKey))
@@ -172,7 +172,7 @@ func TestStreamIsNotReadWhileItsAcksAreNot(t *testing.T) {
 }
 
 func TestStreamNeedsAKey(t *testing.T) {
-	s := runReady(t, config(newBroker(t)))
+	s := runReady(t, newBroker(t).config())
 	for key, want := range map[string]codes.Code{"": codes.Unauthenticated, "dsk_x": codes.Unauthenticated, readerKey: codes.PermissionDenied} {
 		if _, err := drainAcks(open(t, s, key)); status.Code(err) != want {
 			t.Errorf("key %q: %v", key, err)
@@ -182,7 +182,7 @@ func TestStreamNeedsAKey(t *testing.T) {
 
 func TestStreamEndsWithItsKey(t *testing.T) {
 	b := newBroker(t)
-	s := runReady(t, config(b))
+	s := runReady(t, b.config())
 	for name, change := range map[string]struct {
 		key  tenant.APIKey
 		code codes.Code

@@ -16,7 +16,7 @@ import (
 // BenchmarkMatching matches a backlog of events of 200 bytes of data with 100,000 webhooks over 1,000 tenants,
 // each event with 10 of them, into an embedded log with its data on disk. Run it with -benchtime 20000x.
 func BenchmarkMatching(b *testing.B) {
-	w := newWorld(b, kfake.DataDir(b.TempDir()))
+	w, _ := embeddedWorld(b, kfake.DataDir(b.TempDir()))
 	w.cfg.Kafka.Embedded = true
 	put := func(r *kgo.Record, err error) {
 		if err != nil {

@@ -3,6 +3,7 @@ package matcher_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
@@ -115,18 +117,17 @@ func TestDuplicates(t *testing.T) {
 	if n := m.metric(t, "doorstep_duplicates_total"); n != 2 {
 		t.Errorf("%v duplicates counted, want 2", n)
 	}
-	for _, key := range w.redis.Keys() {
-		if strings.Contains(key, "assigned") {
-			t.Errorf("an id that ingest assigned was looked up: %s", key)
-		}
+	keys := w.redisClient().Keys(t.Context(), w.cfg.Redis.Prefix+"*").Val()
+	if len(keys) != 2 || slices.ContainsFunc(keys, func(key string) bool { return strings.Contains(key, "assigned") }) {
+		t.Errorf("looked up: %v, want the two that the producers gave", keys)
 	}
 }
 
 func TestAReplayIsNoDuplicate(t *testing.T) {
-	w := newWorld(t)
+	w, broker := embeddedWorld(t) // whose answers can be made up
 	w.hook("h")
 	var failed atomic.Int64
-	w.broker.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
+	broker.ControlKey(int16(kmsg.EndTxn), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		resp := req.ResponseKind().(*kmsg.EndTxnResponse)
 		resp.ErrorCode = kerr.InvalidProducerEpoch.Code
 		failed.Add(1)
@@ -255,20 +256,21 @@ func TestConditionsThatFailAreRecorded(t *testing.T) {
 func TestWithoutRedisMatchingGoesOn(t *testing.T) {
 	w := newWorld(t)
 	w.cfg.Redis.Timeout = 50 * time.Millisecond
+	addr := w.redisClient().Options().Addr
+	network := testkit.NewProxy(t, addr)
+	w.cfg.Redis.URL = strings.Replace(w.cfg.Redis.URL, addr, network.Addr, 1)
 	w.hook("h")
 	m := w.start()
 	w.publish("e1")
 	w.want(w.topics.Deliveries, "e1>h")
-	w.redis.Close()
+	network.Cut()
 	w.publish("e2")
 	w.publish("e3")
 	w.want(w.topics.Deliveries, "e1>h", "e2>h", "e3>h")
 	if n := m.metric(t, "doorstep_events_not_looked_up_total"); n != 2 {
 		t.Errorf("%v counted as not looked up, want 2", n)
 	}
-	if err := w.redis.Restart(); err != nil {
-		t.Fatal(err)
-	}
+	network.Heal()
 	w.eventually("looking for duplicates again", func() bool {
 		w.publish("e1")
 		return m.metric(t, "doorstep_duplicates_total") > 0
@@ -276,7 +278,7 @@ func TestWithoutRedisMatchingGoesOn(t *testing.T) {
 }
 
 func TestTheEmbeddedRedisIsRefilled(t *testing.T) {
-	w := newWorld(t)
+	w, _ := embeddedWorld(t)
 	w.cfg.Kafka.Embedded = true
 	w.hook("h")
 	first := w.start()
@@ -285,7 +287,7 @@ func TestTheEmbeddedRedisIsRefilled(t *testing.T) {
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
-	w.redis.FlushAll()
+	testkit.DeleteKeys(t, w.cfg.Redis.URL, w.cfg.Redis.Prefix)
 	w.publish("between")
 	w.start()
 	w.publish("before")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -19,6 +20,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/matcher"
@@ -29,15 +31,21 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // world is a log and a Redis around a matcher, with all that the matcher has written.
 type world struct {
 	t      testing.TB
-	broker *kfake.Cluster
-	redis  *miniredis.Miniredis
 	cfg    matcher.Config
 	topics wire.Topics
 	client *kgo.Client
 	wrote  map[string][]*kgo.Record // by topic, what is committed
 }
 
-func newWorld(t testing.TB, opts ...kfake.Opt) *world {
+// newWorld is on the servers that the environment names, else on embedded ones.
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	prefix := testkit.Prefix(t) // first, so that what is under it goes last
+	return worldOn(t, testkit.Broker(t), testkit.Redis(t), prefix)
+}
+
+// embeddedWorld is on embedded servers always, for tests that are about these or interfere with them.
+func embeddedWorld(t testing.TB, opts ...kfake.Opt) (*world, *kfake.Cluster) {
 	t.Helper()
 	broker, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1),
 		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))...)
@@ -45,13 +53,19 @@ func newWorld(t testing.TB, opts ...kfake.Opt) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(broker.Close)
-	w := &world{t: t, broker: broker, redis: miniredis.RunT(t), wrote: map[string][]*kgo.Record{}}
+	return worldOn(t, broker.ListenAddrs(), "redis://"+miniredis.RunT(t).Addr(), "t."), broker
+}
+
+func worldOn(t testing.TB, brokers []string, redisURL, prefix string) *world {
+	t.Helper()
+	w := &world{t: t, wrote: map[string][]*kgo.Record{}}
 	w.cfg = matcher.Config{
-		Kafka:               kafka.Config{Brokers: broker.ListenAddrs(), TopicPrefix: "t.", RetryTiers: "1m"},
-		Redis:               redisstate.Config{URL: "redis://" + w.redis.Addr(), Timeout: time.Second},
+		Kafka:               kafka.Config{Brokers: brokers, TopicPrefix: prefix, RetryTiers: "1m"},
+		Redis:               redisstate.Config{URL: redisURL, Prefix: prefix, Timeout: time.Second},
 		Instance:            "one",
 		MaxWebhooksPerEvent: 10_000,
 	}
+	var err error
 	if w.topics, err = w.cfg.Kafka.Topics(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,6 +80,18 @@ func newWorld(t testing.TB, opts ...kfake.Opt) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// redisClient looks at the world's Redis.
+func (w *world) redisClient() *redis.Client {
+	w.t.Helper()
+	options, err := redis.ParseURL(w.cfg.Redis.URL)
+	if err != nil {
+		w.t.Fatal("the address of the test's Redis cannot be read")
+	}
+	client := redis.NewClient(options)
+	w.t.Cleanup(func() { _ = client.Close() })
+	return client
 }
 
 // run is a matcher under way.

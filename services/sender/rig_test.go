@@ -12,17 +12,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/sender"
@@ -36,24 +35,20 @@ type rig struct {
 	cfg    sender.Config
 	topics wire.Topics
 	client *kgo.Client
-	redis  *miniredis.Miniredis
 	hooks  map[string]delivery.Position
 }
 
 func newRig(t *testing.T, tiers string) *rig {
 	t.Helper()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(cluster.Close)
-	r := &rig{t: t, redis: miniredis.RunT(t), hooks: map[string]delivery.Position{}}
+	prefix := testkit.Prefix(t)
+	r := &rig{t: t, hooks: map[string]delivery.Position{}}
 	r.cfg = sender.Config{
-		Kafka:       kafka.Config{Brokers: cluster.ListenAddrs(), TopicPrefix: "t.", RetryTiers: tiers},
-		Redis:       redisstate.Config{URL: "redis://" + r.redis.Addr(), Prefix: "t:"},
+		Kafka:       kafka.Config{Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: tiers},
+		Redis:       redisstate.Config{URL: testkit.Redis(t), Prefix: prefix},
 		Egress:      egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true},
 		MaxInFlight: 100, MaxQueued: 1000, WarnAfter: 3, DisableAfter: 5,
 	}
+	var err error
 	if r.topics, err = r.cfg.Kafka.Topics(); err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +56,7 @@ func newRig(t *testing.T, tiers string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.client.Close)
-	o := kafka.EmbeddedTopics()
+	o := kafka.TopicOptions{Partitions: kafka.EmbeddedPartitions}
 	if err := kafka.Apply(t.Context(), kadm.NewClient(r.client), r.topics, o); err != nil {
 		t.Fatal(err)
 	}

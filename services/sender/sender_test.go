@@ -11,6 +11,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
@@ -147,7 +148,7 @@ func TestStateSurvivesRedisEmptiedAndARestart(t *testing.T) {
 	}
 	streak(4)
 	stop()
-	r.redis.FlushAll()
+	testkit.DeleteKeys(t, r.cfg.Redis.URL, r.cfg.Redis.Prefix)
 	r.start("a")
 	r.deliver(w, 5)
 	rec.wait(t, "/w", 5)
@@ -170,7 +171,7 @@ func TestRedisAwayStopsNobody(t *testing.T) {
 		}
 		return 200
 	})
-	r.redis.Close()
+	r.cfg.Redis.URL = "redis://127.0.0.1:1"
 	r.start("a")
 	r.deliver(r.webhook(rec.URL+"/w", nil), 1)
 	rec.wait(t, "/w", 3)

@@ -20,14 +20,20 @@ import (
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
 
-// Kafka and the others are the parts of a program's settings.
 type (
-	Kafka   kafka.Config
-	Redis   redisstate.Config
-	SQL     sqlstore.Config
-	Ingest  ingest.Config
+	// Kafka is the log.
+	Kafka kafka.Config
+	// Redis is where failure states and duplicates are kept.
+	Redis redisstate.Config
+	// SQL is where webhooks and keys are kept.
+	SQL sqlstore.Config
+	// Ingest takes events in.
+	Ingest ingest.Config
+	// Matcher makes deliveries of events.
 	Matcher matcher.Config
-	Sender  sender.Config
+	// Sender makes POSTs of deliveries.
+	Sender sender.Config
+	// Console is the REST API.
 	Console console.Config
 )
 

@@ -1,0 +1,274 @@
+// Package cluster runs Doorstep as it runs in production, one process for each service, on servers
+// that are there already, and starts, kills and stops its processes one by one.
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Servers are the addresses of real servers.
+type Servers struct {
+	Kafka    string // host:port, comma separated
+	Redis    string // URL
+	Postgres string // URL
+}
+
+// FromEnv are the servers that TEST_KAFKA, TEST_REDIS and TEST_POSTGRES name, and whether all are.
+func FromEnv() (Servers, bool) {
+	s := Servers{os.Getenv("TEST_KAFKA"), os.Getenv("TEST_REDIS"), os.Getenv("TEST_POSTGRES")}
+	return s, s.Kafka != "" && s.Redis != "" && s.Postgres != ""
+}
+
+// Config says what runs.
+type Config struct {
+	Program  string // the doorstep program
+	Dir      string // for logs
+	Servers  Servers
+	Key      string            // the first platform key
+	Replicas map[string]int    // of each service; 1 where none is named
+	Env      map[string]string // settings of all processes
+}
+
+// services in the order in which they start; any order works.
+func services() []string { return []string{"console", "ingest", "matcher", "sender"} }
+
+// Cluster is a running Doorstep.
+type Cluster struct {
+	cfg       Config
+	Processes []*Process
+}
+
+// Process is one service's process, over all its restarts.
+type Process struct {
+	Name    string // e.g. "sender-1": its instance
+	Service string
+	Addr    string // where it listens; empty for those that do not
+
+	program string
+	log     string
+	admin   string
+	env     []string
+
+	mu  sync.Mutex
+	cmd *exec.Cmd
+}
+
+// Build builds the doorstep program into dir.
+func Build(dir string) (string, error) {
+	bin := filepath.Join(dir, "doorstep")
+	if out, err := exec.Command("go", "build", "-o", bin, "github.com/doorstep-dev/doorstep/services/doorstep").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build doorstep: %w\n%s", err, out)
+	}
+	return bin, nil
+}
+
+// Start makes the topics and starts every process; they are ready when it returns.
+func Start(ctx context.Context, cfg Config) (*Cluster, error) {
+	c := &Cluster{cfg: cfg}
+	apply := exec.CommandContext(ctx, cfg.Program, "topics", "apply")
+	apply.Env = c.env()
+	if out, err := apply.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("topics apply: %w: %s", err, out)
+	}
+	for _, service := range services() {
+		for i := range max(1, cfg.Replicas[service]) {
+			p, err := c.newProcess(service, i)
+			if err != nil {
+				return c, err
+			}
+			c.Processes = append(c.Processes, p)
+			if err := p.Start(); err != nil {
+				return c, err
+			}
+			// The first console makes the tables and the first key; the others find them.
+			if service == "console" && i == 0 {
+				if err := p.Ready(ctx); err != nil {
+					return c, err
+				}
+			}
+		}
+	}
+	return c, c.Ready(ctx)
+}
+
+func (c *Cluster) env() []string {
+	env := append(os.Environ(),
+		"DOORSTEP_KAFKA_BROKERS="+c.cfg.Servers.Kafka, "DOORSTEP_REDIS_URL="+c.cfg.Servers.Redis,
+		"DOORSTEP_POSTGRES_URL="+c.cfg.Servers.Postgres, "DOORSTEP_BOOTSTRAP_KEY="+c.cfg.Key)
+	for k, v := range c.cfg.Env {
+		env = append(env, k+"="+v)
+	}
+	return env
+}
+
+func (c *Cluster) newProcess(service string, i int) (*Process, error) {
+	name := fmt.Sprintf("%s-%d", service, i)
+	p := &Process{Name: name, Service: service, program: c.cfg.Program, log: filepath.Join(c.cfg.Dir, name+".log")}
+	var err error
+	if p.admin, err = freeAddr(); err != nil {
+		return nil, err
+	}
+	p.env = append(c.env(), "DOORSTEP_INSTANCE="+name, "DOORSTEP_ADMIN_ADDR="+p.admin)
+	for of, setting := range map[string]string{"console": "DOORSTEP_HTTP_ADDR", "ingest": "DOORSTEP_GRPC_ADDR"} {
+		if service == of {
+			if p.Addr, err = freeAddr(); err != nil {
+				return nil, err
+			}
+			p.env = append(p.env, setting+"="+p.Addr)
+		}
+	}
+	return p, nil
+}
+
+func freeAddr() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// Of are the processes of a service.
+func (c *Cluster) Of(service string) []*Process {
+	var out []*Process
+	for _, p := range c.Processes {
+		if p.Service == service {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Ready returns once every process is.
+func (c *Cluster) Ready(ctx context.Context) error {
+	for _, p := range c.Processes {
+		if err := p.Ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Stop ends every process with SIGTERM and errs if one does not end well.
+func (c *Cluster) Stop() error {
+	var errs []error
+	for i := len(c.Processes) - 1; i >= 0; i-- {
+		errs = append(errs, c.Processes[i].Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// Kill ends every process with SIGKILL.
+func (c *Cluster) Kill() {
+	for _, p := range c.Processes {
+		p.Kill()
+	}
+}
+
+// Start starts the process; what it logs is added to its file.
+func (p *Process) Start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(p.program, p.Service)
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.env, log, log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.Name, err)
+	}
+	p.cmd = cmd
+	return nil
+}
+
+// Ready returns once the process says so, and errs if ctx ends first.
+func (p *Process) Ready(ctx context.Context) error {
+	why := errors.New("not asked yet")
+	for {
+		resp, err := http.Get("http://" + p.admin + "/readyz")
+		if err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = fmt.Errorf("/readyz answers %d", resp.StatusCode)
+		}
+		why = err
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w; its log ends: %s", p.Name, why, p.tail())
+		}
+	}
+}
+
+// Signal sends a signal to the process, if it runs.
+func (p *Process) Signal(s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		_ = p.cmd.Process.Signal(s)
+	}
+}
+
+// Kill ends the process with SIGKILL and waits.
+func (p *Process) Kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		p.cmd = nil
+	}
+}
+
+// Stop ends the process with SIGTERM, waits, and errs if it ended badly.
+func (p *Process) Stop() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return nil
+	}
+	cmd := p.cmd
+	p.cmd = nil
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("%s ended with %w: %s", p.Name, err, p.tail())
+	}
+	return nil
+}
+
+// Exited reports whether the process has ended by itself, and is not waited for.
+func (p *Process) Exited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return false
+	}
+	var status syscall.WaitStatus
+	pid, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WNOHANG, nil)
+	if err == nil && pid == p.cmd.Process.Pid {
+		p.cmd = nil
+		return true
+	}
+	return false
+}
+
+func (p *Process) tail() string {
+	b, _ := os.ReadFile(p.log)
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-5):], " | ")
+}

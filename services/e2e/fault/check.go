@@ -1,0 +1,154 @@
+package fault
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Rules are what was promised.
+type Rules struct {
+	Hooks    []Hook
+	Tiers    []time.Duration
+	TypeOf   func(event string) int // which type an event has
+	Slack    time.Duration          // between a receiver's clock reading and a sender's
+	CommitIn time.Duration          // what finished so long before a kill is committed
+}
+
+// Hook is one webhook: which types it wants and how often its receiver refuses each delivery first.
+type Hook struct {
+	Types  []int
+	Fails  int
+	Delays time.Duration
+}
+
+// Report is what came of a run.
+type Report struct {
+	Events, Deliveries, Posts int
+	Lost                      []string // deliveries that were never accepted
+	Unknown                   []string // POSTs that no acknowledged event explains
+	WrongBodies               []string
+	Early                     []string // retries before their time
+	Repeats                   int      // POSTs beyond those that the schedule asks for
+	Unexplained               []string // repeats that no disturbance explains
+	LongestStall              time.Duration
+	StallDuring               string
+}
+
+// OK reports whether every promise was kept.
+func (r Report) OK() bool {
+	return len(r.Lost)+len(r.Unknown)+len(r.WrongBodies)+len(r.Early)+len(r.Unexplained) == 0
+}
+
+// String is the report in a few lines.
+func (r Report) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d events acknowledged, %d deliveries, %d POSTs: %d lost, %d wrong bodies, %d unknown, %d early retries, %d repeats (%d unexplained); longest from acknowledgement to first POST %s (%s)",
+		r.Events, r.Deliveries, r.Posts, len(r.Lost), len(r.WrongBodies), len(r.Unknown), len(r.Early), r.Repeats, len(r.Unexplained), r.LongestStall.Round(time.Millisecond), r.StallDuring)
+	for name, list := range map[string][]string{"lost": r.Lost, "wrong body": r.WrongBodies, "unknown": r.Unknown, "early": r.Early, "unexplained": r.Unexplained} {
+		for _, s := range list[:min(len(list), 10)] {
+			fmt.Fprintf(&b, "\n  %s: %s", name, s)
+		}
+	}
+	return b.String()
+}
+
+// key names a delivery as producers and receivers know it.
+type key struct {
+	event string
+	hook  int
+}
+
+// Check holds a history against the rules.
+func Check(h *History, rules Rules) Report {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	report := Report{Events: len(h.Acks), Posts: len(h.Posts)}
+	acks := map[string]Ack{}
+	for _, a := range h.Acks {
+		acks[a.Event] = a
+	}
+	posts := map[key][]Post{}
+	for _, p := range h.Posts {
+		k := key{p.Event, p.Hook}
+		posts[k] = append(posts[k], p)
+		if a, known := acks[p.Event]; known && a.Body != p.Body {
+			report.WrongBodies = append(report.WrongBodies, fmt.Sprintf("%s to hook %d", p.Event, p.Hook))
+		} else if !known && !strings.HasPrefix(p.Event, "event-") {
+			report.Unknown = append(report.Unknown, p.Event)
+		}
+	}
+	for _, a := range h.Acks {
+		for i, hook := range rules.Hooks {
+			if slices.Contains(hook.Types, rules.TypeOf(a.Event)) {
+				report.Deliveries++
+				rules.delivery(&report, a, i, posts[key{a.Event, i}], h.Disturbances)
+			}
+		}
+	}
+	return report
+}
+
+// delivery checks the POSTs of one delivery.
+func (r Rules) delivery(report *Report, a Ack, hook int, posts []Post, disturbances []Disturbance) {
+	name := fmt.Sprintf("%s to hook %d", a.Event, hook)
+	slices.SortFunc(posts, func(x, y Post) int { return x.At.Compare(y.At) })
+	if !slices.ContainsFunc(posts, func(p Post) bool { return p.Status < 300 }) {
+		report.Lost = append(report.Lost, fmt.Sprintf("%s after %d POSTs", name, len(posts)))
+		return
+	}
+	// A POST may come before its acknowledgement: then the producer was told late, or asked again.
+	if stall := posts[0].At.Sub(a.At); stall > report.LongestStall {
+		report.LongestStall, report.StallDuring = stall, during(disturbances, a.At, posts[0].At)
+	}
+	report.Repeats += max(0, len(posts)-1-r.Hooks[hook].Fails)
+	accepted := false
+	for i := 1; i < len(posts); i++ {
+		accepted = accepted || posts[i-1].Status < 300
+		gap := posts[i].At.Sub(posts[i-1].At)
+		early := i <= len(r.Tiers) && gap < r.Tiers[i-1]-r.Slack
+		if !accepted && !early {
+			continue // a retry in its time
+		}
+		if r.explained(posts[:i], posts[i], disturbances) {
+			continue
+		}
+		what := fmt.Sprintf("%s: POST %d came %s after the one before, at %s", name, i+1, gap.Round(time.Millisecond), posts[i].At.Format("15:04:05.000"))
+		if accepted {
+			report.Unexplained = append(report.Unexplained, what)
+		} else {
+			report.Early = append(report.Early, what)
+		}
+	}
+}
+
+// explained reports whether a POST repeats one whose end could not be committed: a disturbance began
+// within CommitIn after that one and before the repeat.
+func (r Rules) explained(before []Post, repeat Post, disturbances []Disturbance) bool {
+	for _, d := range disturbances {
+		if !d.Repeats || d.From.After(repeat.At) {
+			continue
+		}
+		for _, p := range before {
+			if p.At.Before(d.To) && p.At.After(d.From.Add(-r.CommitIn)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// during names the disturbances between two times.
+func during(disturbances []Disturbance, from, to time.Time) string {
+	var names []string
+	for _, d := range disturbances {
+		if d.From.Before(to) && d.To.After(from) {
+			names = append(names, d.What)
+		}
+	}
+	if len(names) == 0 {
+		return "undisturbed"
+	}
+	return strings.Join(names, ", ")
+}

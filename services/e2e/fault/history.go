@@ -1,0 +1,72 @@
+package fault
+
+import (
+	"crypto/sha256"
+	"sync"
+	"time"
+)
+
+// Hash is of a body.
+type Hash [sha256.Size]byte
+
+// Ack is an event that was acknowledged.
+type Ack struct {
+	Event string
+	Body  Hash
+	At    time.Time
+}
+
+// Post is one POST that a receiver got.
+type Post struct {
+	Delivery string // webhook-id
+	Event    string
+	Hook     int
+	Body     Hash
+	At       time.Time
+	Status   int // that the receiver answered
+}
+
+// Disturbance is something that was done to Doorstep.
+type Disturbance struct {
+	What string // e.g. "kill -9 sender-1"
+	From time.Time
+	To   time.Time // when it was healed
+	// Repeats says that the senders concerned could not commit their last work: kill -9 of a sender, or servers away.
+	Repeats bool
+}
+
+// History is what producers, receivers and the plan note.
+type History struct {
+	mu           sync.Mutex
+	Acks         []Ack
+	Posts        []Post
+	Disturbances []Disturbance
+}
+
+// Ack notes an acknowledgement.
+func (h *History) Ack(a Ack) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Acks = append(h.Acks, a)
+}
+
+// Post notes a POST.
+func (h *History) Post(p Post) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Posts = append(h.Posts, p)
+}
+
+// Disturb notes a disturbance.
+func (h *History) Disturb(d Disturbance) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.Disturbances = append(h.Disturbances, d)
+}
+
+// Counts are the numbers so far.
+func (h *History) Counts() (acks, posts int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.Acks), len(h.Posts)
+}

@@ -1,0 +1,160 @@
+package fault
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/services/e2e/cluster"
+)
+
+// kind is a way to disturb.
+type kind string
+
+// The kinds.
+const (
+	killProcess    kind = "kill -9"
+	restartProcess kind = "restart" // SIGTERM, then start
+	rollService    kind = "roll"    // restart every replica, one after the other
+	pauseMatcher   kind = "pause"   // SIGSTOP for longer than its transaction may take
+	killBroker     kind = "kill -9 broker"
+	emptyRedis     kind = "empty redis"
+	stopPostgres   kind = "stop postgres"
+)
+
+// step is one disturbance of a plan.
+type step struct {
+	kind  kind
+	name  string        // of a process or server
+	after time.Duration // since the step before was healed
+	lasts time.Duration
+}
+
+func (s step) String() string { return fmt.Sprintf("%s %s for %s", s.kind, s.name, s.lasts) }
+
+// plan makes steps for about a time from a seed.
+func plan(seed uint64, total time.Duration, replicas map[string]int, brokers int) []step {
+	chance := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a plan, not a secret
+	between := func(least, most time.Duration) time.Duration {
+		return least + time.Duration(chance.Int64N(int64(most-least)))
+	}
+	process := func(services ...string) string {
+		s := services[chance.IntN(len(services))]
+		return fmt.Sprintf("%s-%d", s, chance.IntN(replicas[s]))
+	}
+	var steps []step
+	for spent := time.Duration(0); spent < total; {
+		s := step{after: between(2*time.Second, 8*time.Second)}
+		switch n := chance.IntN(100); {
+		case n < 40:
+			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher", "sender", "matcher", "ingest", "console"), between(0, 4*time.Second)
+		case n < 50: // gone for longer than the session
+			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher"), between(12*time.Second, 16*time.Second)
+		case n < 60:
+			s.kind, s.name, s.lasts = restartProcess, process("sender", "matcher", "ingest", "console"), between(0, time.Second)
+		case n < 70:
+			s.kind, s.name, s.lasts = rollService, []string{"sender", "matcher"}[chance.IntN(2)], 0
+		case n < 77:
+			s.kind, s.name, s.lasts = pauseMatcher, process("matcher"), between(13*time.Second, 16*time.Second)
+		case n < 87:
+			s.kind, s.name, s.lasts = killBroker, fmt.Sprintf("kafka-%d", 1+chance.IntN(brokers)), between(time.Second, 8*time.Second)
+		case n < 94:
+			s.kind, s.name, s.lasts = emptyRedis, "redis", between(0, 3*time.Second)
+		default:
+			s.kind, s.name, s.lasts = stopPostgres, "postgres", between(20*time.Second, time.Minute)
+		}
+		spent += s.after + s.lasts
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// executor does the steps.
+type executor struct {
+	cluster *cluster.Cluster
+	scripts string // deploy/local/servers
+	dir     string // of the servers
+	history *History
+}
+
+func (e executor) process(name string) *cluster.Process {
+	for _, p := range e.cluster.Processes {
+		if p.Name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+func (e executor) server(verb string, args ...string) error {
+	cmd := exec.Command(e.scripts, append([]string{verb, e.dir}, args...)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("servers %s %v: %w: %s", verb, args, err, out)
+	}
+	return nil
+}
+
+// do does one step and returns once it is healed.
+func (e executor) do(s step) error {
+	d := Disturbance{What: fmt.Sprintf("%s %s", s.kind, s.name), From: time.Now()}
+	var err error
+	switch s.kind {
+	case killProcess:
+		p := e.process(s.name)
+		d.Repeats = p.Service == "sender"
+		p.Kill()
+		time.Sleep(s.lasts)
+		err = p.Start()
+	case restartProcess:
+		p := e.process(s.name)
+		if err = p.Stop(); err == nil {
+			time.Sleep(s.lasts)
+			err = p.Start()
+		}
+	case rollService:
+		for _, p := range e.cluster.Of(s.name) {
+			if err = p.Stop(); err != nil {
+				break
+			}
+			if err = p.Start(); err != nil {
+				break
+			}
+			time.Sleep(time.Second)
+		}
+	case pauseMatcher:
+		p := e.process(s.name)
+		p.Signal(syscall.SIGSTOP)
+		time.Sleep(s.lasts)
+		p.Signal(syscall.SIGCONT)
+	case killBroker:
+		if err = e.server("kill", s.name); err == nil {
+			time.Sleep(s.lasts)
+			err = e.server("start", s.name)
+		}
+	case emptyRedis:
+		if err = e.server("kill", s.name); err == nil {
+			time.Sleep(s.lasts)
+			err = e.server("start", s.name)
+		}
+	case stopPostgres:
+		if err = e.server("stop", s.name); err == nil {
+			time.Sleep(s.lasts)
+			err = e.server("start", s.name)
+		}
+	}
+	d.To = time.Now()
+	e.history.Disturb(d)
+	return err
+}
+
+// scripts is where deploy/local/servers stands, seen from this package's directory.
+func scripts() string {
+	path, err := filepath.Abs("../../../deploy/local/servers")
+	if err != nil {
+		return "deploy/local/servers"
+	}
+	return path
+}
