@@ -10,8 +10,12 @@ LDFLAGS := -X github.com/doorstep-dev/doorstep/pkg/obs.version=$(VERSION)
 # Packages whose tests look at other modules: the test cache does not see those.
 UNCACHED := ./pkg/archtest ./services/e2e/...
 
+# Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
+REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqlstore ./pkg/registry ./pkg/publish \
+	./services/ingest ./services/matcher ./services/sender ./services/console
+
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint fmt tidy alone proto bench ci-full
+.PHONY: help build demo test test-real race lint fmt tidy alone proto bench ci-full
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -25,6 +29,9 @@ demo: build ## show it working: events in, signed webhooks out, retries; Ctrl-C 
 test: ## all tests, on the embedded servers
 	go test $$(go list work | grep -v -e /pkg/archtest -e /services/e2e)
 	go test -count=1 $(UNCACHED)
+
+test-real: ## the suites on Apache Kafka, Redis, PostgreSQL: TEST_KAFKA, TEST_REDIS, TEST_POSTGRES, else deploy/local/servers
+	TEST_REQUIRE_REAL=1 deploy/local/servers run go test -count=1 $(REAL)
 
 race: ## all tests with the race detector (minutes; needs a C compiler)
 	go test -race $$(go list work | grep -v -e /pkg/archtest -e /services/e2e)

@@ -48,7 +48,7 @@ var table = []line{
 
 	{"pkg/wire", wire, "nouns decisions proto/doorstep/v1"},
 
-	{"pkg/credentials", wire, ""},
+	{"pkg/credentials", adapter, ""},
 
 	{"pkg/kafka", adapter, "nouns decisions pkg/wire pkg/credentials"},
 	{"pkg/redisstate", adapter, "nouns decisions pkg/wire pkg/credentials"},

@@ -22,6 +22,17 @@ import (
 // patience is for one change of a group.
 const patience = 40 * time.Second
 
+// next is what comes next from a channel.
+func next[T any](t *testing.T, from <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-from:
+	case <-time.After(patience):
+		t.Fatal("nothing comes")
+	}
+	return v
+}
+
 // road is a broker with lanes.
 type road struct {
 	t      *testing.T
@@ -286,7 +297,7 @@ func TestLanesFinishedWorkBehindAStuckRecordSurvivesARestart(t *testing.T) {
 		p.Done(offset)
 	})
 	r.put(r.topics[0], 0, 1)
-	got := []int64{<-again, <-again}
+	got := []int64{next(t, again), next(t, again)}
 	if diff := cmp.Diff([]int64{stuck, 10}, got); diff != "" {
 		t.Errorf("a new owner does (-want +got): %s", diff)
 	}
@@ -314,11 +325,11 @@ func newHandOver(r *road, grace time.Duration) *handOver {
 	})
 	r.put(r.topics[0], 0, 1)
 	r.put(r.topics[0], 1, 1)
-	h.begun = []*Part{<-begun, <-begun}
+	h.begun = []*Part{next(r.t, begun), next(r.t, begun)}
 	r.put(r.topics[0], 0, 1)
 	r.put(r.topics[0], 1, 1)
-	(<-begun).GiveUp()
-	(<-begun).GiveUp()
+	next(r.t, begun).GiveUp()
+	next(r.t, begun).GiveUp()
 	r.join("to", func(_ *member, p *Part, offset int64) {
 		h.given <- offset
 		p.Done(offset)
@@ -328,7 +339,7 @@ func newHandOver(r *road, grace time.Duration) *handOver {
 
 func TestLanesWaitForBegunWorkBeforeTheyGiveAPartitionAway(t *testing.T) {
 	h := newHandOver(newRoad(t, 1, 2), patience/2)
-	<-h.told
+	next(t, h.told)
 	var ended atomic.Bool
 	time.AfterFunc(300*time.Millisecond, func() {
 		ended.Store(true)
@@ -336,7 +347,7 @@ func TestLanesWaitForBegunWorkBeforeTheyGiveAPartitionAway(t *testing.T) {
 			p.Done(0)
 		}
 	})
-	offset := <-h.given
+	offset := next(t, h.given)
 	if !ended.Load() {
 		t.Error("the new owner began while the old one was at work")
 	}
@@ -347,7 +358,7 @@ func TestLanesWaitForBegunWorkBeforeTheyGiveAPartitionAway(t *testing.T) {
 
 func TestLanesWaitForBegunWorkNoLongerThanTheirGrace(t *testing.T) {
 	h := newHandOver(newRoad(t, 1, 2), 200*time.Millisecond)
-	if offset := <-h.given; offset != 0 {
+	if offset := next(t, h.given); offset != 0 {
 		t.Errorf("the new owner begins with record %d, want the one that was never finished", offset)
 	}
 	gone := 0
@@ -388,11 +399,7 @@ func TestLanesOfTheSameInstanceFenceTheFirst(t *testing.T) {
 	first := r.join("a", finish, static)
 	testkit.Eventually(t, patience, func() error { return r.settled(1, first) })
 	r.join("a", finish, static)
-	select {
-	case <-first.done:
-	case <-time.After(patience):
-		t.Fatal("the first goes on")
-	}
+	next(t, first.done)
 	if !errors.Is(first.err, ErrFenced) {
 		t.Errorf("the first ended with: %v", first.err)
 	}
@@ -418,12 +425,12 @@ func TestLanesPauseAndResume(t *testing.T) {
 	r.put(paused.Topic, paused.ID, 1)
 	r.put(paused.Topic, 1-paused.ID, 3)
 	for range 3 {
-		if id := <-seen; id == paused.ID {
+		if id := next(t, seen); id == paused.ID {
 			t.Fatal("a record of a paused partition")
 		}
 	}
 	m.Resume(paused)
-	if id := <-seen; id != paused.ID {
+	if id := next(t, seen); id != paused.ID {
 		t.Errorf("a record of partition %d, want the one that goes on", id)
 	}
 }

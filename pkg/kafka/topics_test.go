@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -161,16 +162,20 @@ func TestApplyBySeveralAtOnce(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	have := mustDescribe(t.Context(), t, adm, topics)
-	for _, s := range specs(topics) {
-		want := int32(5)
-		if s.single {
-			want = 1
+	// Apply has heard of it from one broker; another may lag behind.
+	testkit.Eventually(t, 10*time.Second, func() error {
+		have := mustDescribe(t.Context(), t, adm, topics)
+		for _, s := range specs(topics) {
+			want := int32(5)
+			if s.single {
+				want = 1
+			}
+			if got := have.topics[s.name].partitions; got != want {
+				return fmt.Errorf("%s has %d partitions, want %d", s.name, got, want)
+			}
 		}
-		if got := have.topics[s.name].partitions; got != want {
-			t.Errorf("%s has %d partitions, want %d", s.name, got, want)
-		}
-	}
+		return nil
+	})
 }
 
 func TestApplyKeepsLanesAlike(t *testing.T) {
@@ -195,10 +200,20 @@ func TestApplyKeepsLanesAlike(t *testing.T) {
 	if _, err := adm.UpdatePartitions(ctx, 8, more.Parked.Topic); err != nil {
 		t.Fatal(err)
 	}
-	for name, err := range map[string]error{"check": Check(ctx, adm, more), "apply": Apply(ctx, adm, more, TopicOptions{})} {
-		if err == nil || !strings.Contains(err.Error(), prefix+"deliveries.parked has 8 partitions and "+prefix+"deliveries has 6") {
-			t.Errorf("%s of lanes that differ: %v", name, err)
-		}
+	for name, do := range map[string]func() error{
+		"check": func() error { return Check(ctx, adm, more) },
+		"apply": func() error { return Apply(ctx, adm, more, TopicOptions{}) },
+	} {
+		testkit.Eventually(t, 10*time.Second, func() error {
+			err := do()
+			switch {
+			case err == nil:
+				return fmt.Errorf("%s accepts lanes that differ", name)
+			case !strings.Contains(err.Error(), prefix+"deliveries.parked has 8 partitions and "+prefix+"deliveries has 6"):
+				return fmt.Errorf("%s of lanes that differ says: %w", name, err)
+			}
+			return nil
+		})
 	}
 	if err := Apply(ctx, adm, more, TopicOptions{Partitions: 8}); err != nil {
 		t.Fatal(err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
-	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	_ "modernc.org/sqlite"             // driver "sqlite"
@@ -26,22 +25,22 @@ var (
 	postgres = dialect{name: "postgres", serverLock: true}
 )
 
-// Pools. PostgreSQL's default allows 100 connections in all; several consoles and recorders share them.
 const (
-	postgresConns = 16
 	sqliteReaders = 4
-	connIdleTime  = 5 * time.Minute
+	// minConnections to PostgreSQL: the one that holds the outbox's lock, and one for all else.
+	minConnections = 2
 )
 
-func (s *Store) openPostgres(ctx context.Context, dsn string) error {
+func (s *Store) openPostgres(ctx context.Context, cfg Config) error {
 	s.dialect = postgres
-	db, err := sql.Open("pgx", dsn)
+	db, err := sql.Open("pgx", cfg.PostgresURL)
 	if err != nil {
 		return fmt.Errorf("postgres-url: %w", err) // pgx masks the password
 	}
-	db.SetMaxOpenConns(postgresConns)
-	db.SetMaxIdleConns(postgresConns / 4)
-	db.SetConnMaxIdleTime(connIdleTime)
+	db.SetMaxOpenConns(cfg.MaxConnections)
+	db.SetMaxIdleConns(cfg.MaxIdle)
+	db.SetConnMaxIdleTime(cfg.MaxIdleTime)
+	db.SetConnMaxLifetime(cfg.ConnectionLifetime)
 	s.write, s.read = db, db
 	if err := s.Ping(ctx); err != nil {
 		return err

@@ -15,6 +15,15 @@ import (
 func TestSQLite(t *testing.T)   { sqlstoretest.Run(t, sqlstoretest.SQLite) }
 func TestPostgres(t *testing.T) { sqlstoretest.Run(t, sqlstoretest.Postgres) }
 
+// TestSmallestPool holds that nothing needs two connections at once, beside the outbox's lock.
+func TestSmallestPool(t *testing.T) {
+	sqlstoretest.Run(t, func(t *testing.T) sqlstore.Config {
+		cfg := sqlstoretest.Postgres(t)
+		cfg.MaxConnections = 2
+		return cfg
+	})
+}
+
 // TestLockEndsWithItsSession ends a lock's session on the server, as the death of its holder does.
 func TestLockEndsWithItsSession(t *testing.T) {
 	ctx := context.Background()

@@ -9,18 +9,25 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // Config says where the tables are.
 type Config struct {
 	// PostgresURL is a PostgreSQL 15+ URL or DSN. It may hold a password and is never logged.
-	PostgresURL string `name:"postgres-url" env:"DOORSTEP_POSTGRES_URL" help:"PostgreSQL (15 or newer) for webhooks, keys and history, e.g. postgres://user@host/doorstep. Empty with 'up': SQLite under the data directory."`
+	PostgresURL string `name:"postgres-url" env:"DOORSTEP_POSTGRES_URL" help:"PostgreSQL (15 or newer) for webhooks, keys and history, e.g. postgres://user@host/doorstep. Empty with 'up': SQLite under the data directory. sslmode=verify-full, sslrootcert, sslcert and sslkey work as in libpq."`
+	// The pool of connections to PostgreSQL. 0 stands for the default.
+	MaxConnections     int           `name:"postgres-max-connections" env:"DOORSTEP_POSTGRES_MAX_CONNECTIONS" default:"16" help:"Connections to PostgreSQL, at most; one of them holds the outbox's lock. PostgreSQL's own default allows 100, which all processes share."`
+	MaxIdle            int           `name:"postgres-max-idle" env:"DOORSTEP_POSTGRES_MAX_IDLE" default:"4" help:"Connections to PostgreSQL that are kept open while idle: what makes the next burst quick."`
+	MaxIdleTime        time.Duration `name:"postgres-max-idle-time" env:"DOORSTEP_POSTGRES_MAX_IDLE_TIME" default:"5m" help:"Idle time after which one of them is closed all the same; below what firewalls between forget a connection after."`
+	ConnectionLifetime time.Duration `name:"postgres-connection-lifetime" env:"DOORSTEP_POSTGRES_CONNECTION_LIFETIME" default:"30m" help:"Age at which a connection is replaced, so that a moved server, a rotated certificate and the memory of old sessions do not stay."`
 	// SQLitePath is a file, made if missing. It is used where PostgresURL is empty.
 	SQLitePath string `kong:"-"`
 }
@@ -30,7 +37,27 @@ func (c Config) Validate() error {
 	if c.PostgresURL == "" && c.SQLitePath == "" {
 		return errors.New("postgres-url: is required")
 	}
+	p := c.pool()
+	switch {
+	case p.MaxConnections < minConnections:
+		return fmt.Errorf("postgres-max-connections: must be at least %d: one holds the outbox's lock", minConnections)
+	case p.MaxIdle < 1 || p.MaxIdle > p.MaxConnections:
+		return errors.New("postgres-max-idle: must be from 1 to postgres-max-connections")
+	case p.MaxIdleTime < 0:
+		return errors.New("postgres-max-idle-time: must be above 0")
+	case p.ConnectionLifetime < 0:
+		return errors.New("postgres-connection-lifetime: must be above 0")
+	}
 	return nil
+}
+
+// pool is c with the defaults of the pool where nothing is said. They stand in the settings' tags too.
+func (c Config) pool() Config {
+	c.MaxConnections = cmp.Or(c.MaxConnections, 16)
+	c.MaxIdle = cmp.Or(c.MaxIdle, min(4, c.MaxConnections))
+	c.MaxIdleTime = cmp.Or(c.MaxIdleTime, 5*time.Minute)
+	c.ConnectionLifetime = cmp.Or(c.ConnectionLifetime, 30*time.Minute)
+	return c
 }
 
 // The faults that callers tell apart.
@@ -64,7 +91,7 @@ func Open(ctx context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{log: log, changed: make(chan struct{}, 1), locks: map[string]bool{}}
 	var err error
 	if cfg.PostgresURL != "" {
-		err = s.openPostgres(ctx, cfg.PostgresURL)
+		err = s.openPostgres(ctx, cfg.pool())
 	} else {
 		err = s.openSQLite(ctx, cfg.SQLitePath)
 	}

@@ -19,7 +19,7 @@ const oddJSON = "{ \"b\":1.0,\"a\" : 1e2,\n\t\"id\":12345678901234567890, \"text
 
 func TestFourAttemptsWithTheSameBytesAtTheTiersTimes(t *testing.T) {
 	t.Parallel()
-	w := embedded(t, nil)
+	w := start(t)
 	r := testkit.NewReceiver(t)
 	r.Set("/hook", testkit.Behaviour{FailFirst: 3})
 	h := w.register(r.URL+"/hook", map[string]any{"headers": map[string]string{"X-Team": "blue"}})
@@ -52,7 +52,7 @@ func TestFourAttemptsWithTheSameBytesAtTheTiersTimes(t *testing.T) {
 
 func TestExhaustedAfterTheLast(t *testing.T) {
 	t.Parallel()
-	w := embedded(t, nil)
+	w := start(t)
 	r := testkit.NewReceiver(t)
 	r.Set("/hook", testkit.Behaviour{Status: 500})
 	r.Set("/once", testkit.Behaviour{Status: 500})
@@ -66,7 +66,7 @@ func TestExhaustedAfterTheLast(t *testing.T) {
 
 func TestRedirectIsAFailureAndNotFollowed(t *testing.T) {
 	t.Parallel()
-	w := embedded(t, nil)
+	w := start(t)
 	r := testkit.NewReceiver(t)
 	r.Set("/from", testkit.Behaviour{Status: 307, Header: http.Header{"Location": {r.URL + "/elsewhere"}}})
 	h := w.register(r.URL+"/from", map[string]any{"retry_count": 0})
@@ -83,7 +83,7 @@ func TestRedirectIsAFailureAndNotFollowed(t *testing.T) {
 // The limits as they are in production: 10 s in all, 5 s to connect.
 func TestSlowReceiversAreCut(t *testing.T) {
 	t.Parallel()
-	w := embedded(t, nil)
+	w := start(t)
 	r := testkit.NewReceiver(t)
 	r.Set("/hangs", testkit.Behaviour{Hang: true})
 	r.Set("/drips", testkit.Behaviour{Body: bytes.Repeat([]byte("."), 1000), Drip: 100 * time.Millisecond})
@@ -116,7 +116,7 @@ func TestSlowReceiversAreCut(t *testing.T) {
 }
 
 // blackhole is an address on which the kernel answers no SYN: a listener whose queue is full.
-func blackhole(t testing.TB) string {
+func blackhole(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -146,10 +146,10 @@ func blackhole(t testing.TB) string {
 }
 
 // mute accepts connections and says nothing on them.
-func mute(t testing.TB) string { return rawServer(t, func(net.Conn) {}) }
+func mute(t *testing.T) string { return rawServer(t, func(net.Conn) {}) }
 
 // dripper sends a header byte by byte.
-func dripper(t testing.TB) string {
+func dripper(t *testing.T) string {
 	return rawServer(t, func(c net.Conn) {
 		for _, b := range append([]byte("HTTP/1.1 200 OK\r\nX-Drip: "), bytes.Repeat([]byte("x"), 10_000)...) {
 			if _, err := c.Write([]byte{b}); err != nil {
@@ -160,7 +160,7 @@ func dripper(t testing.TB) string {
 	})
 }
 
-func rawServer(t testing.TB, serve func(net.Conn)) string {
+func rawServer(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

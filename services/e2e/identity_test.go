@@ -9,24 +9,23 @@ import (
 
 func TestTheSameEventIDArrivesOnce(t *testing.T) {
 	t.Parallel()
-	cfg := settings(t, t.TempDir(), nil)
-	w, stop := inProcess(t, cfg)
+	w := start(t)
 	r := testkit.NewReceiver(t)
 	w.register(r.URL+"/hook", nil)
 	inForce()
-	again := func(w *world) {
+	again := func() {
 		for range 3 {
 			w.mustPublish(&pb.Event{Id: "invoice-7", Type: "invoice.paid", Data: []byte(`{"n":7}`)})
 		}
 	}
-	again(w)
+	again()
 	to(t, r, "/hook", 1)
-	stop()
-
-	w, _ = inProcess(t, cfg)
-	again(w)
-	// Events of one tenant and reference keep their order, so once this one has come, those before
-	// it have been matched.
+	if w.restart == nil {
+		t.Skip("this Doorstep is not ours to restart")
+	}
+	w.restart()
+	again()
+	// This one has the same key in the log as those before it, so once it has arrived they have been matched.
 	w.mustPublish(&pb.Event{Id: "invoice-8", Type: "invoice.paid", ExternalReference: "invoice-7", Data: []byte(`{"n":8}`)})
 	got := to(t, r, "/hook", 2)
 	if len(got) != 2 || string(got[0].Body) != `{"n":7}` || string(got[1].Body) != `{"n":8}` {

@@ -13,7 +13,7 @@ import (
 // A change of a webhook takes effect within 1 s. What is published later than that must follow it.
 func TestAWebhookChangeTakesEffectWithinASecond(t *testing.T) {
 	t.Parallel()
-	w := embedded(t, nil)
+	w := start(t)
 	r := testkit.NewReceiver(t)
 	arrives := func(n int, path string, want bool) {
 		t.Helper()
@@ -67,7 +67,7 @@ func TestAWebhookChangeTakesEffectWithinASecond(t *testing.T) {
 
 func TestAHangingWebhookDelaysNobodyOnItsPartition(t *testing.T) {
 	t.Parallel()
-	w := embedded(t, nil)
+	w := start(t)
 	r := testkit.NewReceiver(t)
 	r.Set("/hangs", testkit.Behaviour{Hang: true})
 	w.register(r.URL+"/hangs", nil)

@@ -10,6 +10,9 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,43 +26,88 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
 	"github.com/doorstep-dev/doorstep/services/doorstep/app"
+	"github.com/doorstep-dev/doorstep/services/e2e/cluster"
 )
 
-const (
-	patience = 30 * time.Second
-	key      = "dsk_e2e_0123456789abcdef0123456789abcdef"
-)
+// patience bounds every wait for something to happen.
+const patience = 45 * time.Second
 
 // world is a Doorstep under test, wherever it runs.
 type world struct {
-	t     testing.TB
-	url   string
-	kafka kafka.Config // of the log; no brokers if it cannot be reached from here
-	grpc  *grpc.ClientConn
+	t       *testing.T
+	url     string
+	kafka   kafka.Config // of the log
+	grpc    *grpc.ClientConn
+	restart func() // stops the whole and starts it again on the same data; nil: it is not ours
 }
 
-// settings are those of a Doorstep in process that may call receivers of this machine.
-func settings(t testing.TB, dir string, change func(*app.Config)) app.Config {
+// tiers are the retry delays of a Doorstep under test.
+const tiers = "1s,2s,3s"
+
+// start is a Doorstep for one test, with settings that let it call receivers of this machine. Where it
+// runs is said by E2E_RUNNER:
+//
+//	(empty)    in this process, on embedded servers
+//	processes  a process for each service, on the servers that TEST_KAFKA, TEST_REDIS and TEST_POSTGRES name
+//	addresses  at E2E_URL and E2E_GRPC, with the platform key E2E_KEY, the tiers above, loopback allowed,
+//	           and its log at TEST_KAFKA under the default prefix
+func start(t *testing.T) *world {
 	t.Helper()
-	cfg, err := app.Default(dir)
+	switch runner := os.Getenv("E2E_RUNNER"); runner {
+	case "":
+		return inProcess(t)
+	case "processes":
+		return processes(t)
+	case "addresses":
+		t.Log("servers: those given")
+		w := connect(t, os.Getenv("E2E_URL"), os.Getenv("E2E_GRPC"), logAt(os.Getenv("TEST_KAFKA"), "doorstep."))
+		return w
+	default:
+		t.Fatalf("E2E_RUNNER=%s: want nothing, processes or addresses", runner)
+		return nil
+	}
+}
+
+// apiKey is the platform key of a Doorstep under test.
+func apiKey() string {
+	if key := os.Getenv("E2E_KEY"); key != "" {
+		return key
+	}
+	return "dsk_e2e_0123456789abcdef0123456789abcdef"
+}
+
+func logAt(brokers, prefix string) kafka.Config {
+	return kafka.Config{Brokers: strings.Split(brokers, ","), TopicPrefix: prefix, RetryTiers: tiers}
+}
+
+// inProcess runs Doorstep in this process, on embedded servers, until the test ends.
+func inProcess(t *testing.T) *world {
+	t.Helper()
+	cfg, err := app.Default(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg.Egress = egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true}
-	cfg.Console.BootstrapKey = key
-	cfg.Kafka.RetryTiers = "1s,2s,3s"
-	if change != nil {
-		change(&cfg)
+	cfg.Console.BootstrapKey = apiKey()
+	cfg.Kafka.RetryTiers = tiers
+	a, stop := run(t, cfg)
+	t.Log("servers: embedded, in process")
+	w := connect(t, a.URL(), a.GRPC(), a.Kafka())
+	w.restart = func() {
+		stop()
+		again, _ := run(t, cfg)
+		*w = world{t: t, url: again.URL(), kafka: again.Kafka(), grpc: dial(t, again.GRPC()), restart: w.restart}
 	}
-	return cfg
+	return w
 }
 
-// inProcess runs Doorstep in this process, on embedded servers, until stop is called or the test ends.
-func inProcess(t testing.TB, cfg app.Config) (w *world, stop func()) {
+// run runs an app until stop is called or the test ends.
+func run(t *testing.T, cfg app.Config) (a *app.App, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	a, err := app.New(ctx, cfg, slog.New(slog.DiscardHandler))
@@ -69,50 +117,102 @@ func inProcess(t testing.TB, cfg app.Config) (w *world, stop func()) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("doorstep ended with %v", err)
 		}
-	}
+	})
 	t.Cleanup(stop)
 	ready, done := context.WithTimeout(ctx, patience)
 	defer done()
 	if err := a.WaitReady(ready); err != nil {
 		t.Fatal(err)
 	}
-	t.Log("servers: embedded, in process")
-	return connect(t, a.URL(), a.GRPC(), a.Kafka()), stop
+	return a, stop
+}
+
+// built is the program, built once for all tests.
+var built = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "doorstep-e2e-")
+	if err != nil {
+		return "", err
+	}
+	return cluster.Build(dir)
+})
+
+// processes runs a process for each service on real servers, under a topic prefix, Redis prefix and
+// SQL schema of its own.
+func processes(t *testing.T) *world {
+	t.Helper()
+	servers, ok := cluster.FromEnv()
+	if !ok {
+		t.Fatal("E2E_RUNNER=processes: TEST_KAFKA, TEST_REDIS and TEST_POSTGRES must name servers")
+	}
+	servers.Postgres = sqlstoretest.Postgres(t).PostgresURL
+	bin, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix := testkit.Prefix(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	c, err := cluster.Start(ctx, cluster.Config{
+		Program: bin, Dir: t.TempDir(), Servers: servers, Key: apiKey(),
+		Env: map[string]string{
+			"DOORSTEP_TOPIC_PREFIX": prefix, "DOORSTEP_REDIS_PREFIX": prefix, "DOORSTEP_RETRY_TIERS": tiers,
+			"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true",
+		},
+	})
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Log("servers: Kafka, Redis and PostgreSQL as given; a process for each service")
+	w := connect(t, "http://"+c.Of("console")[0].Addr, c.Of("ingest")[0].Addr, logAt(servers.Kafka, prefix))
+	w.restart = func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+		for _, p := range c.Processes {
+			if err := p.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := c.Ready(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w
 }
 
 // connect is a world at addresses.
-func connect(t testing.TB, url, grpcAddr string, log kafka.Config) *world {
+func connect(t *testing.T, url, grpcAddr string, log kafka.Config) *world {
 	t.Helper()
-	conn, err := grpc.NewClient(grpcAddr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	return &world{t: t, url: url, kafka: log, grpc: dial(t, grpcAddr)}
+}
+
+func dial(t *testing.T, addr string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	return &world{t: t, url: url, kafka: log, grpc: conn}
-}
-
-// embedded is a Doorstep of the test's own on embedded servers.
-func embedded(t testing.TB, change func(*app.Config)) *world {
-	t.Helper()
-	w, _ := inProcess(t, settings(t, t.TempDir(), change))
-	return w
+	return conn
 }
 
 // publish publishes an event over gRPC and returns its id.
 func (w *world) publish(e *pb.Event) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+key)
+	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+apiKey())
 	resp, err := pb.NewIngestServiceClient(w.grpc).Publish(ctx, &pb.PublishRequest{Event: e})
 	return resp.GetEventId(), err
 }
@@ -141,7 +241,7 @@ func (w *world) rest(method, path string, in, out any) int {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Authorization", "Bearer "+apiKey())
 	req.Header.Set("Content-Type", "application/json")
 	if method == http.MethodPatch {
 		req.Header.Set("Content-Type", "application/merge-patch+json")
@@ -249,7 +349,7 @@ func (w *world) settled(h hook, n int, status delivery.Status) []delivery.Attemp
 }
 
 // to waits for n requests to a path of a receiver.
-func to(t testing.TB, r *testkit.Receiver, path string, n int) []testkit.Received {
+func to(t *testing.T, r *testkit.Receiver, path string, n int) []testkit.Received {
 	t.Helper()
 	testkit.Eventually(t, patience, func() error {
 		if got := len(r.RequestsTo(path)); got < n {
@@ -261,7 +361,7 @@ func to(t testing.TB, r *testkit.Receiver, path string, n int) []testkit.Receive
 }
 
 // verify checks a request's signature with the webhook's secret.
-func verify(t testing.TB, h hook, r testkit.Received) {
+func verify(t *testing.T, h hook, r testkit.Received) {
 	t.Helper()
 	secret, err := signature.ParseSecret(h.Secret)
 	if err != nil {
