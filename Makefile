@@ -12,10 +12,10 @@ UNCACHED := ./pkg/archtest ./services/e2e/...
 
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
 REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqlstore ./pkg/registry ./pkg/publish \
-	./services/ingest ./services/matcher ./services/sender ./services/console
+	./services/ingest ./services/matcher ./services/sender ./services/console ./services/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-real race lint fmt tidy alone proto bench ci-full
+.PHONY: help build demo test test-real test-containers race lint fmt tidy alone proto bench ci-full
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,7 +31,7 @@ test: ## all tests, on the embedded servers
 	go test -count=1 $(UNCACHED)
 
 test-real: ## the suites on Apache Kafka, Redis, PostgreSQL: TEST_KAFKA, TEST_REDIS, TEST_POSTGRES, else deploy/local/servers
-	TEST_REQUIRE_REAL=1 deploy/local/servers run go test -count=1 $(REAL)
+	TEST_REQUIRE_REAL=1 E2E_RUNNER=processes deploy/local/servers run go test -count=1 $(REAL)
 
 race: ## all tests with the race detector (minutes; needs a C compiler)
 	go test -race $$(go list work | grep -v -e /pkg/archtest -e /services/e2e)
@@ -48,6 +48,7 @@ fmt: ## format all Go files
 tidy: ## bring go.mod, go.sum and go.work in order
 	for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy) || exit 1; done
 	go work sync
+	go build work # which has its own view of go.work.sum
 
 alone: ## each module by itself, without go.work: tidy, and it builds
 	for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy -diff && GOWORK=off go build ./...) || exit 1; done
@@ -59,3 +60,6 @@ bench: build ## measure the sender against a bare HTTP loop, in one run
 	bin/doorstep bench
 
 ci-full: lint alone test race ## all checks, also those too long for every change
+
+test-containers: ## the way of an event on Kafka, Redis and PostgreSQL in containers; engine and images are made where there are none
+	deploy/images/test

@@ -41,9 +41,11 @@ type Lanes struct {
 	cfg    LanesConfig
 	client *kgo.Client
 	log    *slog.Logger
+	pulse  pulse
 
-	mu    sync.Mutex
-	parts map[partition]*Part
+	mu     sync.Mutex
+	parts  map[partition]*Part
+	unsure bool // said so in the log
 }
 
 // Batch is what one poll read of one partition.
@@ -65,7 +67,7 @@ func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) 
 		kgo.FetchMaxPartitionBytes(512 << 10), kgo.FetchMaxBytes(8 << 20),
 		// A partition that is resumed is asked for when the fetch under way ends, at the latest.
 		kgo.FetchMaxWait(100 * time.Millisecond),
-		kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.lost),
+		kgo.WithHooks(&l.pulse), kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.lost),
 	}, opts...)
 	if cfg.Instance != "" {
 		opts = append(opts, kgo.InstanceID(cfg.Instance))
@@ -123,6 +125,24 @@ func (l *Lanes) Parts() []*Part {
 		out = append(out, p)
 	}
 	return out
+}
+
+// Sure reports whether the group still counts this member in, as far as can be known. While it is false, the
+// brokers have not answered for so long that others may own the partitions soon: nothing may begin,
+// and nothing is lost by waiting.
+func (l *Lanes) Sure() bool {
+	sure := l.pulse.sure(time.Now())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.parts) > 0 && sure == l.unsure {
+		l.unsure = !sure
+		if sure {
+			l.log.Info("kafka: the group answers again, work goes on", "group", l.cfg.Group)
+		} else {
+			l.log.Warn("kafka: the group does not answer, nothing new begins until it does", "group", l.cfg.Group, "for", sureFor)
+		}
+	}
+	return sure
 }
 
 // Commit commits what has finished since the last commit. An error means only that it must be tried again.

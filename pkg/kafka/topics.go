@@ -153,9 +153,12 @@ func grow(ctx context.Context, adm *kadm.Client, topic string, partitions int32)
 	return nil
 }
 
-// await checks once what was made has reached the broker that answers; it waits 10 s for that.
+// spreadTime is how long what was made may take to reach all brokers; a busy cluster takes seconds.
+const spreadTime = time.Minute
+
+// await checks once what was made has reached the broker that answers.
 func await(ctx context.Context, adm *kadm.Client, topics wire.Topics, partitions int32) error {
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(spreadTime); ; {
 		have, err := describe(ctx, adm, topics)
 		if err != nil {
 			return err

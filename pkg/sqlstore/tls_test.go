@@ -64,7 +64,7 @@ func TestPostgresOverTLS(t *testing.T) {
 // startTLS runs a PostgreSQL with user doorstep, password "correct horse", for one test.
 func startTLS(t *testing.T, ca *testkit.CA) (addr string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sqlstore-postgres-") // which its user can reach
+	dir, err := os.MkdirTemp("", "sqlstore-postgres-") //nolint:usetesting // which its user can reach
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func startTLS(t *testing.T, ca *testkit.CA) (addr string) {
 	_, port, _ := net.SplitHostPort(addr)
 
 	cert, key := ca.Server(t)
-	files := map[string]string{"password": "correct horse\n", "hba": "hostssl all all 127.0.0.1/32 scram-sha-256\n"}
+	files := map[string]string{"password": "correct horse\n", "hba": "hostssl all all 127.0.0.1/32 scram-sha-256\n"} //nolint:dupword // all databases, all users
 	for name, from := range map[string]string{"cert": cert, "key": key} {
 		b, err := os.ReadFile(from)
 		if err != nil {

@@ -28,7 +28,7 @@ type CA struct {
 // NewCA makes an authority for the time of a test. Its files can be read by servers that run as another user.
 func NewCA(t testing.TB) *CA {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "testkit-ca-") // not t.TempDir, whose parents are closed to other users
+	dir, err := os.MkdirTemp("", "testkit-ca-") //nolint:usetesting // not t.TempDir, whose parents are closed to other users
 	if err != nil {
 		t.Fatal(err)
 	}

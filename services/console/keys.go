@@ -228,6 +228,8 @@ func (s *Service) bootstrap(ctx context.Context, store *sqlstore.Store) error {
 	if err != nil || !created {
 		return err
 	}
+	hash := auth.Hash(text)
+	s.firstKey.Store(&hash)
 	s.log.Info("first platform key made", "given", s.cfg.BootstrapKey != "")
 	if s.cfg.BootstrapKey == "" && s.cfg.FirstKey != nil {
 		s.cfg.FirstKey(text)

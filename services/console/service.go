@@ -33,7 +33,8 @@ type Service struct {
 	target    target
 	store     atomic.Pointer[sqlstore.Store] // nil until SQL answered
 	drainer   drainer
-	tenants   sync.Map // ids of tenants that are known to exist
+	tenants   sync.Map                 // ids of tenants that are known to exist
+	firstKey  atomic.Pointer[[32]byte] // hash of the platform key made at this start; nil: none was
 	requests  *prometheus.HistogramVec
 }
 
@@ -211,5 +212,18 @@ func (s *Service) Ready() error {
 		defer cancel()
 		err = store.Ping(ctx)
 	}
-	return errors.Join(err, s.ready(s.settings.Ready()), s.ready(s.states.Ready()))
+	return errors.Join(err, s.ready(s.settings.Ready()), s.ready(s.states.Ready()), s.keyReady())
+}
+
+// keyReady errs until the first key is on the log, where ingest finds it: whoever waits for Doorstep to be
+// ready may then publish.
+func (s *Service) keyReady() error {
+	hash := s.firstKey.Load()
+	if hash == nil {
+		return nil
+	}
+	if _, known := s.settings.Key(*hash); !known {
+		return newProblem(http.StatusServiceUnavailable, "the first key is not on the log yet; try again")
+	}
+	return nil
 }

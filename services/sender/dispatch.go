@@ -15,6 +15,8 @@ const (
 	shedEvery = 100 * time.Millisecond
 	// longestNap bounds how long the dispatcher sleeps when nothing is known to come.
 	longestNap = time.Second
+	// askAgain is how soon it asks again whether the partitions are surely ours.
+	askAgain = 50 * time.Millisecond
 )
 
 // actions is what the dispatcher sets going. None of them may block.
@@ -38,6 +40,7 @@ type dispatcher struct {
 	immediate string // the topic of first attempts
 	pause     func(*kafka.Part)
 	resume    func(*kafka.Part)
+	sure      func() bool   // the partitions are surely ours still
 	wake      chan struct{} // something has changed
 
 	mu       sync.Mutex
@@ -52,9 +55,10 @@ type dispatcher struct {
 func newDispatcher(do actions, immediate string, lanes interface {
 	Pause(*kafka.Part)
 	Resume(*kafka.Part)
+	Sure() bool
 }, cfg schedule.Config) *dispatcher {
 	return &dispatcher{
-		do: do, immediate: immediate, pause: lanes.Pause, resume: lanes.Resume,
+		do: do, immediate: immediate, pause: lanes.Pause, resume: lanes.Resume, sure: lanes.Sure,
 		wake: make(chan struct{}, 1), queue: schedule.New[*held](cfg),
 	}
 }
@@ -165,6 +169,9 @@ func (d *dispatcher) stop() {
 
 // step moves everything on that can be moved at now, and returns how long nothing will change by itself.
 func (d *dispatcher) step(now time.Time) time.Duration {
+	if !d.sure() {
+		return askAgain
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.stopping {

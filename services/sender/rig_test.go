@@ -40,10 +40,15 @@ type rig struct {
 
 func newRig(t *testing.T, tiers string) *rig {
 	t.Helper()
+	return newRigAt(t, tiers, testkit.Broker(t))
+}
+
+func newRigAt(t *testing.T, tiers string, brokers []string) *rig {
+	t.Helper()
 	prefix := testkit.Prefix(t)
 	r := &rig{t: t, hooks: map[string]delivery.Position{}}
 	r.cfg = sender.Config{
-		Kafka:       kafka.Config{Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: tiers},
+		Kafka:       kafka.Config{Brokers: brokers, TopicPrefix: prefix, RetryTiers: tiers},
 		Redis:       redisstate.Config{URL: testkit.Redis(t), Prefix: prefix},
 		Egress:      egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true},
 		MaxInFlight: 100, MaxQueued: 1000, WarnAfter: 3, DisableAfter: 5,

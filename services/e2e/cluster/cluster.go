@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,8 +164,8 @@ func (c *Cluster) Ready(ctx context.Context) error {
 // Stop ends every process with SIGTERM and errs if one does not end well.
 func (c *Cluster) Stop() error {
 	var errs []error
-	for i := len(c.Processes) - 1; i >= 0; i-- {
-		errs = append(errs, c.Processes[i].Stop())
+	for _, p := range slices.Backward(c.Processes) {
+		errs = append(errs, p.Stop())
 	}
 	return errors.Join(errs...)
 }
@@ -196,7 +197,6 @@ func (p *Process) Start() error {
 
 // Ready returns once the process says so, and errs if ctx ends first.
 func (p *Process) Ready(ctx context.Context) error {
-	why := errors.New("not asked yet")
 	for {
 		resp, err := http.Get("http://" + p.admin + "/readyz")
 		if err == nil {
@@ -206,11 +206,10 @@ func (p *Process) Ready(ctx context.Context) error {
 			}
 			err = fmt.Errorf("/readyz answers %d", resp.StatusCode)
 		}
-		why = err
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w; its log ends: %s", p.Name, why, p.tail())
+			return fmt.Errorf("%s is not ready: %w; its log ends: %s", p.Name, err, p.tail())
 		}
 	}
 }

@@ -47,10 +47,11 @@ func TestDeliveryOnContainers(t *testing.T) {
 
 	first := start(t, cfg)
 	h := first.register(t, r.URL+"/hook")
+	first.awaitKey(t)
 	time.Sleep(time.Second) // when the webhook is promised to be in force
 	const body = "{ \"b\":1.0,\"a\" : 1e2 }"
 	for range 2 { // as a producer that has missed the answer
-		first.publish(t, &pb.Event{Id: "event-1", Type: "card.updated", ExternalReference: "card-1", Data: []byte(body)})
+		first.mustPublish(t, &pb.Event{Id: "event-1", Type: "card.updated", ExternalReference: "card-1", Data: []byte(body)})
 	}
 	got := r.Wait(t, 3, patience)
 	for i, p := range got {
@@ -62,7 +63,7 @@ func TestDeliveryOnContainers(t *testing.T) {
 			t.Errorf("attempt %d came %s after the one before it, want %s or more", i+1, p.At.Sub(got[i-1].At), tier)
 		}
 	}
-	first.publish(t, &pb.Event{Id: "event-2", Type: "card.updated", ExternalReference: "card-1", Data: []byte(body)})
+	first.mustPublish(t, &pb.Event{Id: "event-2", Type: "card.updated", ExternalReference: "card-1", Data: []byte(body)})
 	r.Wait(t, 4, patience)
 	first.stop(t) // which ends what is under way: a second delivery of event-1 would be there now
 	if n := r.Count(); n != 4 {
@@ -71,7 +72,7 @@ func TestDeliveryOnContainers(t *testing.T) {
 	holds(t, servers, cfg, h, 4)
 
 	second := start(t, settings(t, servers))
-	second.publish(t, &pb.Event{Id: "event-3", Type: "card.updated", Data: []byte(body)})
+	second.mustPublish(t, &pb.Event{Id: "event-3", Type: "card.updated", Data: []byte(body)})
 	got = r.Wait(t, 5, patience)
 	h.verify(t, got[4])
 	if id := got[4].Header.Get("Doorstep-Event-Id"); id != "event-3" {
@@ -231,14 +232,31 @@ func (d *doorstep) stop(t *testing.T) {
 	d.ended = nil
 }
 
-func (d *doorstep) publish(t *testing.T, e *pb.Event) {
+func (d *doorstep) publish(t *testing.T, e *pb.Event) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+key)
-	if _, err := pb.NewIngestServiceClient(d.grpc).Publish(ctx, &pb.PublishRequest{Event: e}); err != nil {
+	_, err := pb.NewIngestServiceClient(d.grpc).Publish(ctx, &pb.PublishRequest{Event: e})
+	return err
+}
+
+func (d *doorstep) mustPublish(t *testing.T, e *pb.Event) {
+	t.Helper()
+	if err := d.publish(t, e); err != nil {
 		t.Fatalf("publish %s: %v", e.GetId(), err)
 	}
+}
+
+// awaitKey waits until events are taken with the key: it comes through the outbox, whose first transaction
+// on a new Kafka can end after the services say that they are ready.
+func (d *doorstep) awaitKey(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	testkit.Eventually(t, patience, func() error {
+		return d.publish(t, &pb.Event{Type: "nobody.listens"})
+	})
+	t.Logf("the key was in force after %s", time.Since(began).Round(time.Millisecond))
 }
 
 // hook is a registered webhook.
