@@ -130,6 +130,8 @@ func (e executor) do(s step) error {
 		time.Sleep(s.lasts)
 		p.Signal(syscall.SIGCONT)
 	case killBroker:
+		// While a group's coordinator is away nothing is committed, and a member may lose its session.
+		d.Repeats = true
 		if err = e.server("kill", s.name); err == nil {
 			time.Sleep(s.lasts)
 			err = e.server("start", s.name)
