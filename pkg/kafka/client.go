@@ -115,10 +115,12 @@ func (l clientLog) Level() kgo.LogLevel {
 
 func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	var at slog.Level
-	switch level {
-	case kgo.LogLevelError:
+	switch {
+	case msg == "unable to initialize sasl":
+		at = slog.LevelDebug // every connection of every client says so; whoever wanted one gets the error
+	case level == kgo.LogLevelError:
 		at = slog.LevelError
-	case kgo.LogLevelWarn:
+	case level == kgo.LogLevelWarn:
 		at = slog.LevelWarn
 	default:
 		at = slog.LevelDebug

@@ -18,6 +18,9 @@ import (
 // that is back within it gets its partitions back at once.
 const SessionTimeout = 10 * time.Second
 
+// commitTime bounds one commit: giving partitions away waits for the one under way.
+const commitTime = 5 * time.Second
+
 // MaxPoll is the most records that one Poll should ask for.
 const MaxPoll = 500
 
@@ -42,6 +45,10 @@ type Lanes struct {
 	client *kgo.Client
 	log    *slog.Logger
 	pulse  pulse
+
+	// committing is held from reading what is finished to its answer: a commit that was read before another
+	// must not arrive after it, and undo it.
+	committing sync.Mutex
 
 	mu     sync.Mutex
 	parts  map[partition]*Part
@@ -93,7 +100,9 @@ func (l *Lanes) Poll(ctx context.Context, n int) ([]Batch, error) {
 		} else if errors.Is(err, kgo.ErrClientClosed) {
 			fatal = err
 		}
-		l.log.Warn("kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
+		if fatal == nil {
+			l.log.Warn("kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
+		}
 	})
 	if fatal != nil {
 		return nil, fmt.Errorf("read lanes: %w", fatal)
@@ -146,13 +155,21 @@ func (l *Lanes) Sure() bool {
 }
 
 // Commit commits what has finished since the last commit. An error means only that it must be tried again.
-func (l *Lanes) Commit(ctx context.Context) error { return l.commit(ctx, l.Parts()) }
+func (l *Lanes) Commit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	return l.commit(ctx, l.Parts)
+}
 
-func (l *Lanes) commit(ctx context.Context, parts []*Part) error {
+// commit commits what has finished of the partitions that of returns. A partition that is given away
+// meanwhile is left to that, which commits it last.
+func (l *Lanes) commit(ctx context.Context, of func() []*Part) error {
+	l.committing.Lock()
+	defer l.committing.Unlock()
 	offsets := map[string]map[int32]kgo.EpochOffset{}
 	metadata := map[partition]string{}
 	var dirty []*Part
-	for _, p := range parts {
+	for _, p := range of() {
 		offset, meta, ok := p.commit()
 		if !ok {
 			continue
@@ -256,9 +273,9 @@ func (l *Lanes) revoked(ctx context.Context, _ *kgo.Client, gone map[string][]in
 	for _, p := range parts {
 		p.drain(waitCtx)
 	}
-	commitCtx, cancelCommit := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	commitCtx, cancelCommit := context.WithTimeout(context.WithoutCancel(ctx), commitTime)
 	defer cancelCommit()
-	if err := l.commit(commitCtx, parts); err != nil {
+	if err := l.commit(commitCtx, func() []*Part { return parts }); err != nil {
 		l.log.Warn("kafka: commit of partitions given away failed, their last work is repeated", "error", err)
 	}
 	l.cfg.Released(parts)

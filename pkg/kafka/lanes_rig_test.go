@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -100,9 +101,10 @@ func (r *lanesRig) load() (end func()) {
 					r.mu.Lock()
 					defer r.mu.Unlock()
 					if err != nil {
-						r.faults = append(r.faults, err.Error())
+						r.faults = append(r.faults, fmt.Sprintf("record for %s/%d not written: %v", rec.Topic, rec.Partition, err))
+					} else {
+						r.produced++
 					}
-					r.produced++
 				})
 			}
 		}
@@ -322,26 +324,23 @@ func (r *lanesRig) settled(n int, within time.Duration) (owner [lanePartitions]*
 	return owner
 }
 
-// verify ends the load and checks that every record was finished, at most repeats of them twice.
+// verify checks that every record was finished, at most repeats of them twice.
 func (r *lanesRig) verify(repeats int) {
 	r.t.Helper()
-	var again int
-	testkit.Eventually(r.t, 30*time.Second, func() error {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		finished := 0
-		again = 0
-		for _, offsets := range r.done {
-			for _, n := range offsets {
-				finished++
-				again += n - 1
-			}
+	var finished, again int
+	for idle := time.Now(); ; wait(r.t.Context(), 20*time.Millisecond) {
+		was := finished
+		finished, again = r.finished()
+		if finished == r.produced {
+			break
 		}
-		if finished != r.produced {
-			return fmt.Errorf("%d records of %d finished", finished, r.produced)
+		if finished != was {
+			idle = time.Now()
 		}
-		return nil
-	})
+		if time.Since(idle) > 30*time.Second {
+			r.t.Fatalf("%d records of %d finished, and nothing moves:\n%s", finished, r.produced, r.describe())
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.t.Logf("%d records, none lost, %d repeated; %d looks at who has what", r.produced, again, r.samples)
@@ -359,6 +358,38 @@ type network struct {
 	down bool
 	hung bool
 	open []net.Conn
+}
+
+// finished is how many records were, and how often more than once.
+func (r *lanesRig) finished() (n, again int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, offsets := range r.done {
+		for _, times := range offsets {
+			n++
+			again += times - 1
+		}
+	}
+	return n, again
+}
+
+// describe says where members stand.
+func (r *lanesRig) describe() string {
+	r.mu.Lock()
+	live := slices.Clone(r.live)
+	r.mu.Unlock()
+	var out []string
+	for _, m := range live {
+		out = append(out, fmt.Sprintf("%s: sure %t", m.name, m.Sure()))
+		for _, p := range m.Parts() {
+			p.mu.Lock()
+			r.mu.Lock()
+			out = append(out, fmt.Sprintf("  %s/%d: next %d, open %d, begun %d, finished %d", p.Topic, p.ID, p.tracker.next, len(p.tracker.open), p.begun, len(r.done[partition{p.Topic, p.ID}])))
+			r.mu.Unlock()
+			p.mu.Unlock()
+		}
+	}
+	return strings.Join(append(out, r.faults...), "\n")
 }
 
 // hungConn is a connection whose bytes vanish in both directions once its network hangs.

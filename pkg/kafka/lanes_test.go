@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 )
 
 // TestLanesTogether adds and takes away members under load. Partition p of all lanes is always one
@@ -217,7 +219,13 @@ func TestHungMemberHoldsStill(t *testing.T) {
 	r.settled(1, 30*time.Second)
 	t.Logf("the other has its partitions after %s", time.Since(began).Round(10*time.Millisecond))
 	wait(t.Context(), 2*time.Second)
-	hung.wire.cut() // the network comes back as new connections
+	hung.wire.cut()
+	testkit.Eventually(t, 30*time.Second, func() error {
+		if n := len(hung.Parts()); n > 0 {
+			return fmt.Errorf("it thinks that it has %d partitions", n)
+		}
+		return nil
+	})
 	hung.wire.heal()
 	r.relist(hung)
 	r.settled(2, 30*time.Second)

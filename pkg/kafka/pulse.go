@@ -19,6 +19,7 @@ type pulse struct {
 	mu      sync.Mutex
 	last    time.Time // when the last request that was answered was sent
 	joining bool      // the group waits for us or for others, and expires nobody who waits
+	doubt   bool      // the last answer came late, and may say that we are out
 }
 
 var (
@@ -35,26 +36,28 @@ func (p *pulse) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.
 	}
 }
 
-// OnBrokerE2E notes what the group answers. An answer that refuses us is the client's to act on.
+// OnBrokerE2E notes that the group answers. What it says cannot be seen here: if it puts us out, the client
+// gives the partitions up a moment later, and sends no second heartbeat.
 func (p *pulse) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
-	now := time.Now()
+	sent := time.Now().Add(-e2e.DurationE2E())
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch kmsg.Key(key) {
 	case kmsg.JoinGroup:
-		p.joining = false // and the session begins with the answer
+		p.joining = false
+		sent = time.Now() // the session begins with the answer
 	case kmsg.SyncGroup, kmsg.Heartbeat:
-		now = now.Add(-e2e.DurationE2E())
 	default:
 		return
 	}
-	if e2e.Err() == nil && now.After(p.last) {
-		p.last = now
+	if e2e.Err() == nil && !sent.Before(p.last) {
+		p.doubt = kmsg.Key(key) == kmsg.Heartbeat && sent.Sub(p.last) >= sureFor
+		p.last = sent
 	}
 }
 
 func (p *pulse) sure(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.joining || now.Sub(p.last) < sureFor
+	return p.joining || !p.doubt && now.Sub(p.last) < sureFor
 }

@@ -1,0 +1,52 @@
+package kafka
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestPulse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p pulse
+		ask := func(key kmsg.Key) { p.OnBrokerWrite(kgo.BrokerMetadata{}, int16(key), 1, 0, 0, nil) }
+		answer := func(key kmsg.Key, after time.Duration, err error) {
+			p.OnBrokerE2E(kgo.BrokerMetadata{}, int16(key), kgo.BrokerE2E{ReadWait: after, ReadErr: err})
+		}
+		want := func(what string, sure bool) {
+			t.Helper()
+			if p.sure(time.Now()) != sure {
+				t.Errorf("%s: sure is %t", what, !sure)
+			}
+		}
+		want("nothing heard", false)
+		ask(kmsg.JoinGroup)
+		wait(t.Context(), time.Minute)
+		want("the group waits for another", true)
+		answer(kmsg.JoinGroup, time.Minute, nil)
+		answer(kmsg.SyncGroup, 0, nil)
+		want("joined", true)
+		wait(t.Context(), sureFor-time.Millisecond)
+		want("about to doubt", true)
+		answer(kmsg.Heartbeat, 5*time.Second, nil) // sent five seconds ago
+		wait(t.Context(), sureFor-5*time.Second)
+		want("what counts is when it was sent", false)
+		answer(kmsg.Heartbeat, 0, errors.New("cut off"))
+		answer(kmsg.Fetch, 0, nil)
+		want("not an answer of the group", false)
+		answer(kmsg.Heartbeat, 0, nil)
+		want("a late answer may put us out", false)
+		wait(t.Context(), time.Second)
+		answer(kmsg.Heartbeat, 0, nil)
+		want("the second was not that", true)
+		wait(t.Context(), sureFor)
+		answer(kmsg.Heartbeat, 0, nil)
+		ask(kmsg.JoinGroup)
+		answer(kmsg.JoinGroup, 0, nil)
+		want("joined anew", true)
+	})
+}
