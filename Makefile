@@ -15,7 +15,7 @@ REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqlstore ./pkg/registry
 	./services/ingest ./services/matcher ./services/sender ./services/console ./services/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-real test-containers race lint fmt tidy alone proto bench ci-full
+.PHONY: help build demo test test-real test-containers race lint fmt tidy alone proto bench fault ci-full
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,6 +59,10 @@ proto: ## generate Go from proto/, and lint it
 bench: build ## measure the sender against a bare HTTP loop, in one run
 	bin/doorstep bench
 
+fault: ## Doorstep on three brokers, Redis and PostgreSQL, killed and stopped under load for FAULT_TIME (15m); TEST_SEED repeats a plan
+	cd services/e2e/fault && FAULT_TIME=$(or $(FAULT_TIME),15m) go test -count=1 -run TestFaults -v -timeout 60m .
+
+ci-full: export TEST_SLOW = 1
 ci-full: lint alone test race ## all checks, also those too long for every change
 
 test-containers: ## the way of an event on Kafka, Redis and PostgreSQL in containers; engine and images are made where there are none
