@@ -18,15 +18,13 @@ func TestResumeFromMetadata(t *testing.T) {
 	const gap = 200 // finished behind each open one; its length takes two bytes
 	cfg := Config{Brokers: testkit.Broker(t), TopicPrefix: testkit.Prefix(t)}
 	topic, group := cfg.TopicPrefix+"lane", cfg.TopicPrefix+"g"
-	writer, err := cfg.NewClient("test", slog.New(slog.DiscardHandler), kgo.DefaultProduceTopic(topic))
+	writer, err := cfg.NewClient("test", slog.New(slog.DiscardHandler), kgo.DefaultProduceTopic(topic), kgo.UnknownTopicRetries(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer writer.Close()
 	adm := kadm.NewClient(writer)
-	if _, err := adm.CreateTopic(t.Context(), 1, 1, nil, topic); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Topics(t, cfg.Brokers, 1, topic)
 	for range maxOpen * (gap + 1) {
 		writer.Produce(t.Context(), &kgo.Record{Value: []byte("x")}, func(_ *kgo.Record, err error) {
 			if err != nil {

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
@@ -59,17 +58,15 @@ func newLanesRig(t *testing.T) *lanesRig {
 		r.working[p] = map[*laneMember]int{}
 	}
 	var err error
-	if r.writer, err = r.cfg.NewClient("test", slog.New(slog.DiscardHandler), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
+	if r.writer, err = r.cfg.NewClient("test", slog.New(slog.DiscardHandler), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.UnknownTopicRetries(-1)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.writer.Close)
 	for _, lane := range []string{"a", "b", "c"} {
 		r.topics = append(r.topics, r.cfg.TopicPrefix+lane)
 	}
-	made, err := kadm.NewClient(r.writer).CreateTopics(t.Context(), lanePartitions, 1, nil, r.topics...)
-	if err := errors.Join(err, made.Error()); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Topics(t, r.cfg.Brokers, lanePartitions, r.topics...)
 	r.every(time.Millisecond, r.sample)
 	return r
 }
