@@ -11,13 +11,13 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/post"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 )
 
 // stateSignal sends to closed for each connection that the server closes.
@@ -250,38 +250,11 @@ func TestNobodyListens(t *testing.T) {
 	}
 }
 
-// blackhole is an address on which the kernel answers no SYN: a listener whose queue is full.
-func blackhole(t *testing.T) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
-	for range 16 {
-		c, err := net.DialTimeout("tcp", address, 100*time.Millisecond)
-		if err != nil {
-			return address
-		}
-		t.Cleanup(func() { _ = c.Close() })
-	}
-	t.Skip("this kernel answers although the listener's queue is full")
-	return ""
-}
-
 func TestConnectTimeout(t *testing.T) {
-	address := blackhole(t)
+	address, ok := testkit.Blackhole(t)
+	if !ok {
+		t.Skip("this kernel answers although a listener's queue is full")
+	}
 	out := attempt(t, newClient(t, hasty), post.Request{URL: "http://" + address})
 	wantCode(t, out, post.CodeConnectTimeout, "TCP connection", address)
 	if out.RemoteAddress != address {

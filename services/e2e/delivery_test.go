@@ -2,10 +2,8 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 	"time"
 
@@ -87,6 +85,10 @@ func TestSlowReceiversAreCut(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	r.Set("/hangs", testkit.Behaviour{Hang: true})
 	r.Set("/drips", testkit.Behaviour{Body: bytes.Repeat([]byte("."), 1000), Drip: 100 * time.Millisecond})
+	hole, ok := testkit.Blackhole(t)
+	if !ok {
+		t.Fatal("this kernel answers although a listener's queue is full")
+	}
 	none := map[string]any{"retry_count": 0}
 	for name, tt := range map[string]struct {
 		url   string
@@ -95,7 +97,7 @@ func TestSlowReceiversAreCut(t *testing.T) {
 	}{
 		"says nothing":      {r.URL + "/hangs", "timeout", 10 * time.Second},
 		"drips its answer":  {r.URL + "/drips", "timeout", 10 * time.Second},
-		"answers no SYN":    {"http://" + blackhole(t), "connect_timeout", 5 * time.Second},
+		"answers no SYN":    {"http://" + hole, "connect_timeout", 5 * time.Second},
 		"shakes no TLS":     {"https://" + mute(t), "connect_timeout", 5 * time.Second},
 		"drips its headers": {"http://" + dripper(t), "timeout", 10 * time.Second},
 	} {
@@ -113,36 +115,6 @@ func TestSlowReceiversAreCut(t *testing.T) {
 	}
 	inForce()
 	w.mustPublish(&pb.Event{Type: "card.updated"})
-}
-
-// blackhole is an address on which the kernel answers no SYN: a listener whose queue is full.
-func blackhole(t *testing.T) string {
-	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatal(err)
-	}
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := fmt.Sprintf("127.0.0.1:%d", name.(*syscall.SockaddrInet4).Port)
-	for range 16 {
-		c, err := net.DialTimeout("tcp", address, 100*time.Millisecond)
-		if err != nil {
-			return address
-		}
-		t.Cleanup(func() { _ = c.Close() })
-	}
-	t.Fatal("this kernel answers although the listener's queue is full")
-	return ""
 }
 
 // mute accepts connections and says nothing on them.
