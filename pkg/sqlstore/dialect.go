@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	_ "modernc.org/sqlite"             // driver "sqlite"
@@ -57,16 +58,18 @@ func (s *Store) openSQLite(ctx context.Context, path string) error {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
-	if err := s.write.PingContext(ctx); err != nil {
-		return fmt.Errorf("sqlite %s: %w", path, err)
-	}
+	// Before the first connection: that one makes a new file a WAL file, and for this SQLite does not wait
+	// until another process has done the same.
 	unlock, err := lockFile(ctx, path+".migrate")
 	if err != nil {
 		return err
 	}
-	err = errors.Join(s.migrate(ctx), unlock())
-	if err != nil {
-		return err
+	err = s.write.PingContext(ctx)
+	if err == nil {
+		err = s.migrate(ctx)
+	}
+	if err = errors.Join(err, unlock()); err != nil {
+		return fmt.Errorf("sqlite %s: %w", path, err)
 	}
 	if s.read, err = openSQLite(path, "_pragma=query_only(1)"); err != nil {
 		return err
@@ -153,9 +156,13 @@ func (l *Lock) Held(ctx context.Context) error {
 	return nil
 }
 
-// Release gives the lock back.
+// Release gives the lock back; a server that does not answer gets a second for it.
 func (l *Lock) Release() {
 	if l.conn != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		// The end of the session gives it back in any case, but the server comes to that some time later.
+		_, _ = l.conn.ExecContext(ctx, `SELECT pg_advisory_unlock_all()`)
 		discard(l.conn)
 		return
 	}
