@@ -82,6 +82,8 @@ func (c Config) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
 		kgo.WithLogger(clientLog{log}),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
+		// A broker may not have heard yet of a topic that was just made; who writes says how long to wait.
+		kgo.UnknownTopicRetries(-1),
 		kgo.MaxBufferedRecords(1<<16),
 		// Above the largest delivery (256 KiB of data, wrapped) with room for a batch of them.
 		kgo.ProducerBatchMaxBytes(maxBatchBytes),

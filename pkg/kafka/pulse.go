@@ -16,25 +16,12 @@ const sureFor = SessionTimeout - 3*time.Second
 // only once a heartbeat has failed with all its retries: on a network that hangs, up to three times the
 // session timeout, while others work on them already.
 type pulse struct {
-	mu      sync.Mutex
-	last    time.Time // when the last request that was answered was sent
-	joining bool      // the group waits for us or for others, and expires nobody who waits
-	doubt   bool      // the last answer came late, and may say that we are out
+	mu    sync.Mutex
+	last  time.Time // when the last request that was answered was sent
+	doubt bool      // the last answer came late, and may say that we are out
 }
 
-var (
-	_ kgo.HookBrokerWrite = (*pulse)(nil)
-	_ kgo.HookBrokerE2E   = (*pulse)(nil)
-)
-
-// OnBrokerWrite notes that we join.
-func (p *pulse) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, err error) {
-	if key == int16(kmsg.JoinGroup) && err == nil {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.joining = true
-	}
-}
+var _ kgo.HookBrokerE2E = (*pulse)(nil)
 
 // OnBrokerE2E notes that the group answers. What it says cannot be seen here: if it puts us out, the client
 // gives the partitions up a moment later, and sends no second heartbeat.
@@ -44,8 +31,9 @@ func (p *pulse) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) 
 	defer p.mu.Unlock()
 	switch kmsg.Key(key) {
 	case kmsg.JoinGroup:
-		p.joining = false
-		sent = time.Now() // the session begins with the answer
+		// The session begins with the answer. Whoever waits long for it, while the group waits for others,
+		// is not put out, but cannot know that the request ever arrived.
+		sent = time.Now()
 	case kmsg.SyncGroup, kmsg.Heartbeat:
 	default:
 		return
@@ -59,5 +47,5 @@ func (p *pulse) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) 
 func (p *pulse) sure(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.joining || !p.doubt && now.Sub(p.last) < sureFor
+	return !p.doubt && now.Sub(p.last) < sureFor
 }

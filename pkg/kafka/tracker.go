@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -112,6 +113,20 @@ func encodeSpans(base int64, spans []span) string {
 		b, base = next, s.to
 	}
 	return metadataVersion + base64.RawStdEncoding.EncodeToString(b)
+}
+
+// FinishedBehind are the offsets behind a committed one that the commit's metadata says are finished too,
+// ascending: what Lanes commits, for those who look at a group from outside.
+func FinishedBehind(committed int64, metadata string) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
+		for _, s := range decodeSpans(committed, metadata) {
+			for o := s.from; o < s.to; o++ {
+				if !yield(o) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // decodeSpans reads what encodeSpans wrote. Metadata of others, or damaged, means that nothing behind base is finished.

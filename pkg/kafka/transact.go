@@ -15,9 +15,9 @@ import (
 
 // Times and sizes of transactions.
 const (
-	// transactionTimeout is how long a broker waits for a producer that died in a transaction, and the
-	// group for a member that died: the longest time that others stand still behind it.
-	transactionTimeout = 10 * time.Second
+	// transactionTimeout is how long a broker waits for a producer that died in a transaction, if nobody
+	// fences it before.
+	transactionTimeout = SessionTimeout
 	// betweenTransactions is waited from the end of one transaction to the next: a transaction that
 	// begins right behind another meets CONCURRENT_TRANSACTIONS while the broker still writes the
 	// markers, and then waits longer than this.
@@ -138,7 +138,19 @@ func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID
 		// partitions again at once, without a rebalance. Offsets are fetched "stable" by every group
 		// consumer of this client, so none is read that an open transaction is about to move.
 		kgo.InstanceID(o.Instance),
-		kgo.SessionTimeout(transactionTimeout),
+		kgo.SessionTimeout(SessionTimeout), kgo.HeartbeatInterval(time.Second),
+		kgo.OnPartitionsAssigned(func(ctx context.Context, client *kgo.Client, _ map[string][]int32) {
+			if cfg.Embedded {
+				return // there is one of each service
+			}
+			fenced, err := fenceGone(ctx, client, cfg.TopicPrefix+o.Name, cfg.TopicPrefix+o.Name+".")
+			if len(fenced) > 0 {
+				log.Info("transactions of members that are gone are aborted", "reader", o.Name, "transactions", fenced)
+			}
+			if err != nil && ctx.Err() == nil {
+				log.Warn("open transactions of members that are gone are left to the broker", "reader", o.Name, "error", err)
+			}
+		}),
 		// Cooperative: when a member joins or leaves, those that keep their partitions read on, and only
 		// the transactions of members that give some up are aborted. The plain balancers take everything
 		// from everyone, so that each change would abort every open transaction.

@@ -9,11 +9,10 @@ import (
 
 // Rules are what was promised.
 type Rules struct {
-	Hooks    []Hook
-	Tiers    []time.Duration
-	TypeOf   func(event string) int // which type an event has
-	Slack    time.Duration          // between a receiver's clock reading and a sender's
-	CommitIn time.Duration          // what finished so long before a kill is committed
+	Hooks  []Hook
+	Tiers  []time.Duration
+	TypeOf func(event string) int // which type an event has
+	Slack  time.Duration          // between the clock readings of a receiver, a sender and a broker
 }
 
 // Hook is one webhook: which types it wants and how often its receiver refuses each delivery first.
@@ -31,9 +30,10 @@ type Report struct {
 	WrongBodies               []string
 	Early                     []string // retries before their time
 	Repeats                   int      // POSTs beyond those that the schedule asks for
-	Unexplained               []string // repeats that no disturbance explains
+	Unexplained               []string // repeats of what was committed, or that no disturbance explains
 	LongestStall              time.Duration
 	StallDuring               string
+	SlowestCommit             time.Duration // from a POST's arrival to the commit of its record
 }
 
 // OK reports whether every promise was kept.
@@ -44,8 +44,9 @@ func (r Report) OK() bool {
 // String is the report in a few lines.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d events acknowledged, %d deliveries, %d POSTs: %d lost, %d wrong bodies, %d unknown, %d early retries, %d repeats (%d unexplained); longest from acknowledgement to first POST %s (%s)",
-		r.Events, r.Deliveries, r.Posts, len(r.Lost), len(r.WrongBodies), len(r.Unknown), len(r.Early), r.Repeats, len(r.Unexplained), r.LongestStall.Round(time.Millisecond), r.StallDuring)
+	fmt.Fprintf(&b, "%d events acknowledged, %d deliveries, %d POSTs: %d lost, %d wrong bodies, %d unknown, %d early retries, %d repeats (%d unexplained); longest from acknowledgement to first POST %s (%s); longest from a POST to its commit, undisturbed, %s",
+		r.Events, r.Deliveries, r.Posts, len(r.Lost), len(r.WrongBodies), len(r.Unknown), len(r.Early), r.Repeats, len(r.Unexplained),
+		r.LongestStall.Round(time.Millisecond), r.StallDuring, r.SlowestCommit.Round(time.Millisecond))
 	for name, list := range map[string][]string{"lost": r.Lost, "wrong body": r.WrongBodies, "unknown": r.Unknown, "early": r.Early, "unexplained": r.Unexplained} {
 		for _, s := range list[:min(len(list), 10)] {
 			fmt.Fprintf(&b, "\n  %s: %s", name, s)
@@ -79,20 +80,34 @@ func Check(h *History, rules Rules) Report {
 			report.Unknown = append(report.Unknown, p.Event)
 		}
 	}
+	records := map[key][]Record{}
+	for _, r := range h.Records {
+		k := key{r.Event, r.Hook}
+		records[k] = append(records[k], r)
+	}
 	for _, a := range h.Acks {
 		for i, hook := range rules.Hooks {
 			if slices.Contains(hook.Types, rules.TypeOf(a.Event)) {
+				k := key{a.Event, i}
 				report.Deliveries++
-				rules.delivery(&report, a, i, posts[key{a.Event, i}], h.Disturbances)
+				rules.delivery(&report, a, i, story{posts[k], records[k], h.Disturbances})
 			}
 		}
 	}
 	return report
 }
 
+// story is all that happened to one delivery.
+type story struct {
+	posts        []Post
+	records      []Record
+	disturbances []Disturbance
+}
+
 // delivery checks the POSTs of one delivery.
-func (r Rules) delivery(report *Report, a Ack, hook int, posts []Post, disturbances []Disturbance) {
+func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 	name := fmt.Sprintf("%s to hook %d", a.Event, hook)
+	posts := s.posts
 	slices.SortFunc(posts, func(x, y Post) int { return x.At.Compare(y.At) })
 	if !slices.ContainsFunc(posts, func(p Post) bool { return p.Status < 300 }) {
 		report.Lost = append(report.Lost, fmt.Sprintf("%s after %d POSTs", name, len(posts)))
@@ -100,7 +115,10 @@ func (r Rules) delivery(report *Report, a Ack, hook int, posts []Post, disturban
 	}
 	// A POST may come before its acknowledgement: then the producer was told late, or asked again.
 	if stall := posts[0].At.Sub(a.At); stall > report.LongestStall {
-		report.LongestStall, report.StallDuring = stall, during(disturbances, a.At, posts[0].At)
+		report.LongestStall, report.StallDuring = stall, during(s.disturbances, a.At, posts[0].At)
+	}
+	if slow, ok := s.commit(); ok {
+		report.SlowestCommit = max(report.SlowestCommit, slow)
 	}
 	report.Repeats += max(0, len(posts)-1-r.Hooks[hook].Fails)
 	accepted := false
@@ -111,10 +129,13 @@ func (r Rules) delivery(report *Report, a Ack, hook int, posts []Post, disturban
 		if !accepted && !early {
 			continue // a retry in its time
 		}
-		if r.explained(posts[:i], posts[i], disturbances) {
+		if s.explains(i, r.Slack) {
 			continue
 		}
 		what := fmt.Sprintf("%s: POST %d came %s after the one before, at %s", name, i+1, gap.Round(time.Millisecond), posts[i].At.Format("15:04:05.000"))
+		for _, record := range s.records {
+			what += fmt.Sprintf("; record of %s committed %s", record.Written.Format("15:04:05.000"), record.Committed.Format("15:04:05.000"))
+		}
 		if accepted {
 			report.Unexplained = append(report.Unexplained, what)
 		} else {
@@ -123,21 +144,36 @@ func (r Rules) delivery(report *Report, a Ack, hook int, posts []Post, disturban
 	}
 }
 
-// explained reports whether a POST repeats one whose end could not be committed: a disturbance began
-// within CommitIn after that one and before the repeat.
-func (r Rules) explained(before []Post, repeat Post, disturbances []Disturbance) bool {
-	for _, d := range disturbances {
-		if !d.Repeats || d.From.After(repeat.At) {
+// explains reports whether the POST at index i may repeat an earlier one: when a disturbance began, the record
+// of that one was not committed.
+func (s story) explains(i int, slack time.Duration) bool {
+	for _, d := range s.disturbances {
+		if !d.Repeats || d.From.After(s.posts[i].At) {
 			continue
 		}
-		for _, p := range before {
-			if p.At.Before(d.To) && p.At.After(d.From.Add(-r.CommitIn)) {
+		for _, p := range s.posts[:i] {
+			if p.At.Before(d.To) && slices.ContainsFunc(s.records, func(r Record) bool {
+				open := r.Committed.IsZero() || r.Committed.After(d.From.Add(-slack))
+				return open && r.Written.Before(p.At.Add(slack))
+			}) {
 				return true
 			}
 		}
 	}
 	return false
 }
+
+// commit is how long the record of a delivery that was POSTed once took to be committed; false: it was
+// POSTed more often, or something was disturbed meanwhile.
+func (s story) commit() (time.Duration, bool) {
+	if len(s.posts) != 1 || len(s.records) != 1 || s.records[0].Committed.IsZero() {
+		return 0, false
+	}
+	from, to := s.posts[0].At, s.records[0].Committed
+	return to.Sub(from), during(s.disturbances, from, to) == undisturbed
+}
+
+const undisturbed = "undisturbed"
 
 // during names the disturbances between two times.
 func during(disturbances []Disturbance, from, to time.Time) string {
@@ -148,7 +184,7 @@ func during(disturbances []Disturbance, from, to time.Time) string {
 		}
 	}
 	if len(names) == 0 {
-		return "undisturbed"
+		return undisturbed
 	}
 	return strings.Join(names, ", ")
 }

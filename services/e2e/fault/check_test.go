@@ -15,7 +15,7 @@ func at(ms int) time.Time { return t0.Add(time.Duration(ms) * time.Millisecond) 
 func TestCheck(t *testing.T) {
 	rules := Rules{
 		Hooks: []Hook{{Types: []int{0}}, {Types: []int{0}, Fails: 1}}, Tiers: []time.Duration{time.Second},
-		TypeOf: func(string) int { return 0 }, Slack: 10 * time.Millisecond, CommitIn: 500 * time.Millisecond,
+		TypeOf: func(string) int { return 0 }, Slack: 10 * time.Millisecond,
 	}
 	body := sha256.Sum256([]byte("a"))
 	good := func() *History {
@@ -24,6 +24,7 @@ func TestCheck(t *testing.T) {
 		h.Post(Post{"d0", "event-1", 0, body, at(5), 204})
 		h.Post(Post{"d1", "event-1", 1, body, at(5), 500})
 		h.Post(Post{"d1", "event-1", 1, body, at(1010), 204})
+		h.Records = []Record{{"event-1", 0, at(1), at(100)}, {"event-1", 1, at(1), at(100)}, {"event-1", 1, at(6), at(1100)}}
 		return h
 	}
 	kill := Disturbance{What: "kill -9 sender-0", From: at(400), To: at(600), Repeats: true}
@@ -39,14 +40,30 @@ func TestCheck(t *testing.T) {
 		"from nowhere": {func(h *History) { h.Post(Post{"d", "other", 0, body, at(9), 204}) }, "[0 0 1 0 0 0]", false},
 		"too early":    {func(h *History) { h.Posts[2].At = at(900) }, "[0 0 0 1 0 0]", false},
 		"a repeat":     {func(h *History) { h.Post(Post{"d0", "event-1", 0, body, at(700), 204}) }, "[0 0 0 0 1 1]", false},
-		"a repeat after a kill": {func(h *History) {
+		"a repeat of what was committed before the kill": {func(h *History) {
 			h.Disturb(kill)
 			h.Post(Post{"d0", "event-1", 0, body, at(700), 204})
-		}, "[0 0 0 0 1 0]", true},
-		"a repeat after a kill long behind": {func(h *History) {
-			h.Disturb(Disturbance{What: "kill", From: at(5000), To: at(6000), Repeats: true})
-			h.Post(Post{"d0", "event-1", 0, body, at(7000), 204})
 		}, "[0 0 0 0 1 1]", false},
+		"a repeat of what was not": {func(h *History) {
+			h.Disturb(kill)
+			h.Records[0].Committed = at(710)
+			h.Post(Post{"d0", "event-1", 0, body, at(700), 204})
+		}, "[0 0 0 0 1 0]", true},
+		"a repeat of what never was": {func(h *History) {
+			h.Disturb(kill)
+			h.Records[0].Committed = time.Time{}
+			h.Post(Post{"d0", "event-1", 0, body, at(700), 204})
+		}, "[0 0 0 0 1 0]", true},
+		"a repeat of what was not, before the kill": {func(h *History) {
+			h.Disturb(kill)
+			h.Records[0].Committed = at(710)
+			h.Post(Post{"d0", "event-1", 0, body, at(300), 204})
+		}, "[0 0 0 0 1 1]", false},
+		"an early retry of what was not": {func(h *History) {
+			h.Disturb(kill)
+			h.Records[1].Committed = at(710)
+			h.Posts[2].At = at(700)
+		}, "[0 0 0 0 0 0]", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := good()

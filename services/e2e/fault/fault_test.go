@@ -30,9 +30,11 @@ import (
 )
 
 const (
-	apiKey  = "dsk_fault_0123456789abcdef0123456789abcdef"
-	types   = 10
-	healing = 4 * time.Minute // for everything to be delivered once all is healed
+	apiKey      = "dsk_fault_0123456789abcdef0123456789abcdef"
+	topicPrefix = "doorstep."
+	retryTiers  = "2s,4s,8s"
+	types       = 10
+	healing     = 4 * time.Minute // for everything to be delivered once all is healed
 )
 
 func replicas() map[string]int {
@@ -112,7 +114,7 @@ func TestFaults(t *testing.T) {
 	}
 	rules := Rules{
 		Hooks: hooks(), Tiers: []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second}, TypeOf: typeOf,
-		Slack: 50 * time.Millisecond, CommitIn: time.Second,
+		Slack: 50 * time.Millisecond,
 	}
 	var report Report
 	for deadline := time.Now().Add(healing); ; time.Sleep(time.Second) {
@@ -122,6 +124,11 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	time.Sleep(10 * time.Second) // for repeats that are still to come from the tiers
+	reading, cancel := context.WithTimeout(context.Background(), healing)
+	defer cancel()
+	if w.history.Records, err = w.commits.records(reading, w.hookOf); err != nil {
+		t.Fatal(err)
+	}
 	report = Check(&w.history, rules)
 	t.Logf("%d disturbances in %s: %s", len(steps), time.Since(began).Round(time.Second), report)
 	if !report.OK() {
@@ -138,7 +145,9 @@ type world struct {
 	servers string
 	cluster *cluster.Cluster
 	history History
+	commits *commits
 	target  string
+	hookOf  map[string]int // by webhook id
 	conns   []*grpc.ClientConn
 }
 
@@ -152,7 +161,7 @@ func start(t *testing.T) *world {
 	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as above
 		t.Fatal(err)
 	}
-	w := &world{t: t, servers: filepath.Join(dir, "servers")}
+	w := &world{t: t, servers: filepath.Join(dir, "servers"), hookOf: map[string]int{}}
 	up := exec.Command(scripts(), "up", w.servers, "--brokers", "3")
 	t.Cleanup(func() {
 		if out, err := exec.Command(scripts(), "down", w.servers).CombinedOutput(); err != nil {
@@ -176,7 +185,7 @@ func start(t *testing.T) *world {
 	w.cluster, err = cluster.Start(ctx, cluster.Config{
 		Program: bin, Dir: logs, Servers: serversOf(t, w.servers), Key: apiKey, Replicas: replicas(),
 		Env: map[string]string{
-			"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true", "DOORSTEP_RETRY_TIERS": "2s,4s,8s",
+			"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true", "DOORSTEP_RETRY_TIERS": retryTiers,
 			"DOORSTEP_WARN_AFTER": "999999", "DOORSTEP_DISABLE_AFTER": "1000000",
 		},
 	})
@@ -187,6 +196,10 @@ func start(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Logf("servers: Apache Kafka of 3 brokers, Redis, PostgreSQL as processes; %v as processes", replicas())
+	if w.commits, err = followCommits(strings.Split(serversOf(t, w.servers).Kafka, ",")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.commits.close)
 	w.register()
 	for _, p := range w.cluster.Of("ingest") {
 		conn, err := grpc.NewClient(p.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -264,6 +277,11 @@ func (w *world) register() {
 		if resp.StatusCode != http.StatusCreated {
 			w.t.Fatalf("register: %d %s", resp.StatusCode, b)
 		}
+		var made struct{ Data struct{ ID string } }
+		if err := json.Unmarshal(b, &made); err != nil {
+			w.t.Fatal(err)
+		}
+		w.hookOf[made.Data.ID] = i
 	}
 	time.Sleep(2 * time.Second) // for the webhooks to be in force
 }

@@ -26,20 +26,29 @@ type Post struct {
 	Status   int // that the receiver answered
 }
 
+// Record is a record of a lane that asked for a POST.
+type Record struct {
+	Event     string
+	Hook      int
+	Written   time.Time
+	Committed time.Time // when the group's commits first said that it is finished; zero: never
+}
+
 // Disturbance is something that was done to Doorstep.
 type Disturbance struct {
 	What string // e.g. "kill -9 sender-1"
 	From time.Time
 	To   time.Time // when it was healed
-	// Repeats says that the senders concerned could not commit their last work: kill -9 of a sender, or servers away.
+	// Repeats says that a sender could not commit its last work: kill -9 of a sender, or servers away.
 	Repeats bool
 }
 
-// History is what producers, receivers and the plan note.
+// History is what producers, receivers and the plan note, and the log.
 type History struct {
 	mu           sync.Mutex
 	Acks         []Ack
 	Posts        []Post
+	Records      []Record
 	Disturbances []Disturbance
 }
 

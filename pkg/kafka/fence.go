@@ -1,0 +1,78 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// fenceTime bounds fenceGone; who is not fenced then is left to the broker.
+const fenceTime = 3 * time.Second
+
+// fenceGone aborts the transactions that members left open when they died: those under a transactional id
+// of idPrefix and the instance of nobody who is in the group. Readers of what is committed stand still
+// behind an open transaction, and so does who takes over its partitions. A broker aborts it only after
+// the transaction's timeout, and looks for such every 10 s; the group knows of the death earlier.
+//
+// It returns the ids. A member that only seemed dead finds its producer fenced and begins anew.
+func fenceGone(ctx context.Context, client *kgo.Client, group, idPrefix string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, fenceTime)
+	defer cancel()
+	adm := kadm.NewClient(client)
+	// The transactions first: whoever has one open now was a member before, and if alive still is below.
+	open, err := adm.ListTransactions(ctx, nil, []string{"Ongoing"})
+	if err != nil {
+		return nil, fmt.Errorf("list open transactions: %w", err)
+	}
+	members, err := adm.DescribeGroups(ctx, group)
+	if err == nil {
+		err = members.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("describe group %s: %w", group, err)
+	}
+	alive := map[string]bool{}
+	for _, m := range members[group].Members {
+		if m.InstanceID != nil {
+			alive[*m.InstanceID] = true
+		}
+	}
+	var fenced []string
+	var failed error
+	for _, id := range open.TransactionalIDs() {
+		instance, ours := strings.CutPrefix(id, idPrefix)
+		if !ours || alive[instance] {
+			continue
+		}
+		if err := fence(ctx, client, id); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("fence %s: %w", id, err))
+			continue
+		}
+		fenced = append(fenced, id)
+	}
+	return fenced, failed
+}
+
+// fence takes a transactional id from whoever has it, which aborts its transaction, and returns once it is
+// aborted.
+func fence(ctx context.Context, client *kgo.Client, id string) error {
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.TransactionalID = &id
+	req.TransactionTimeoutMillis = int32(SessionTimeout.Milliseconds())
+	for {
+		resp, err := req.RequestWith(ctx, client)
+		if err == nil {
+			err = kerr.ErrorForCode(resp.ErrorCode)
+		}
+		if !errors.Is(err, kerr.ConcurrentTransactions) || !wait(ctx, concurrentBackoff) {
+			return err
+		}
+	}
+}
