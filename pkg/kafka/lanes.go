@@ -16,8 +16,8 @@ import (
 
 // SessionTimeout is how long a group waits for a member that has gone without a word: a process
 // that is back within it gets its partitions back at once. What others need to take over after it, up to
-// a heartbeat and a rebalance, fits into what remains of 10 s.
-const SessionTimeout = 9 * time.Second
+// a heartbeat, a rebalance and the work that has waited, fits into what remains of 10 s.
+const SessionTimeout = 8 * time.Second
 
 // commitTime bounds one commit: giving partitions away waits for the one under way.
 const commitTime = 5 * time.Second

@@ -13,6 +13,7 @@ type Rules struct {
 	Tiers  []time.Duration
 	TypeOf func(event string) int // which type an event has
 	Slack  time.Duration          // between the clock readings of a receiver, a sender and a broker
+	Warm   time.Time              // stalls and commits are measured of events acknowledged after it
 }
 
 // Hook is one webhook: which types it wants and how often its receiver refuses each delivery first.
@@ -114,10 +115,11 @@ func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 		return
 	}
 	// A POST may come before its acknowledgement: then the producer was told late, or asked again.
-	if stall := posts[0].At.Sub(a.At); stall > report.LongestStall {
+	warm := a.At.After(r.Warm)
+	if stall := posts[0].At.Sub(a.At); warm && stall > report.LongestStall {
 		report.LongestStall, report.StallDuring = stall, during(s.disturbances, a.At, posts[0].At)
 	}
-	if slow, ok := s.commit(); ok {
+	if slow, ok := s.commit(); ok && warm {
 		report.SlowestCommit = max(report.SlowestCommit, slow)
 	}
 	report.Repeats += max(0, len(posts)-1-r.Hooks[hook].Fails)

@@ -84,6 +84,7 @@ func TestFaults(t *testing.T) {
 	ctx, stop := context.WithCancel(context.Background())
 	var producing sync.WaitGroup
 	producing.Go(func() { w.produce(ctx, rate) })
+	w.warm(rate)
 	e := executor{cluster: w.cluster, scripts: scripts(), dir: w.servers, history: &w.history}
 	began := time.Now()
 	for _, s := range steps {
@@ -114,7 +115,7 @@ func TestFaults(t *testing.T) {
 	}
 	rules := Rules{
 		Hooks: hooks(), Tiers: []time.Duration{2 * time.Second, 4 * time.Second, 8 * time.Second}, TypeOf: typeOf,
-		Slack: 50 * time.Millisecond,
+		Slack: 50 * time.Millisecond, Warm: began,
 	}
 	var report Report
 	for deadline := time.Now().Add(healing); ; time.Sleep(time.Second) {
@@ -284,6 +285,19 @@ func (w *world) register() {
 		w.hookOf[made.Data.ID] = i
 	}
 	time.Sleep(2 * time.Second) // for the webhooks to be in force
+}
+
+// warm returns once the receivers get what is published within a second: a broker that was just started
+// is slow until its code is compiled.
+func (w *world) warm(rate int) {
+	w.t.Helper()
+	testkit.Eventually(w.t, 2*time.Minute, func() error {
+		acks, posts := w.history.Counts()
+		if late := 2*acks - posts; acks < 10*rate || late > 2*rate { // each event goes to two webhooks
+			return fmt.Errorf("%d events are acknowledged, %d POSTs came", acks, posts)
+		}
+		return nil
+	})
 }
 
 // produce publishes events at a rate until ctx ends, each again with its id until it is acknowledged.
