@@ -45,6 +45,7 @@ var table = []line{
 	{"pkg/egress", decision, "nouns"},
 	{"pkg/catalogue", decision, "nouns"},
 	{"pkg/schedule", decision, "nouns"},
+	{"pkg/history", decision, "nouns pkg/failure"},
 
 	{"pkg/wire", wire, "nouns decisions proto/doorstep/v1"},
 
@@ -52,7 +53,9 @@ var table = []line{
 
 	{"pkg/kafka", adapter, "nouns decisions pkg/wire pkg/credentials"},
 	{"pkg/redisstate", adapter, "nouns decisions pkg/wire pkg/credentials"},
-	{"pkg/sqlstore", adapter, "nouns decisions"},
+	{"pkg/sqldb", adapter, ""},
+	{"pkg/sqlstore", adapter, "nouns decisions pkg/sqldb"},
+	{"pkg/sqlhistory", adapter, "nouns decisions pkg/history pkg/sqldb"},
 	{"pkg/post", adapter, "nouns decisions"},
 	{"pkg/mail", adapter, "nouns"},
 
@@ -77,7 +80,9 @@ var table = []line{
 	{"pkg/testkit", tests, ""},
 	{"pkg/archtest", tests, ""},
 	{"pkg/failure/failuretest", tests, "nouns pkg/failure"},
-	{"pkg/sqlstore/sqlstoretest", tests, "nouns decisions pkg/sqlstore"},
+	{"pkg/sqldb/sqldbtest", tests, "pkg/sqldb"},
+	{"pkg/sqlstore/sqlstoretest", tests, "nouns decisions pkg/sqldb pkg/sqlstore"},
+	{"pkg/sqlhistory/sqlhistorytest", tests, "nouns decisions pkg/history pkg/sqldb pkg/sqlhistory"},
 }
 
 // groups are the names that a line may use for several packages.

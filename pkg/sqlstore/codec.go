@@ -2,74 +2,27 @@ package sqlstore
 
 import (
 	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
-
-// stamp is a time as it is stored: Unix nanoseconds, 0 for the zero time.
-type stamp struct{ t *time.Time }
-
-// Scan reads a stored time.
-func (s stamp) Scan(v any) error {
-	n, ok := v.(int64)
-	if !ok {
-		return fmt.Errorf("time is a %T", v)
-	}
-	*s.t = time.Time{}
-	if n != 0 {
-		*s.t = time.Unix(0, n).UTC()
-	}
-	return nil
-}
-
-func nanos(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
-}
-
-// document is a JSON column.
-type document struct{ to any }
-
-// Scan reads a stored JSON text.
-func (d document) Scan(v any) error {
-	switch text := v.(type) {
-	case string:
-		return json.Unmarshal([]byte(text), d.to)
-	case []byte:
-		return json.Unmarshal(text, d.to)
-	}
-	return fmt.Errorf("JSON is a %T", v)
-}
-
-// asJSON is the JSON text of a value that cannot fail to have one.
-func asJSON(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err) // texts, numbers and bools only
-	}
-	return string(b)
-}
 
 func list[T any](v []T) string {
 	if len(v) == 0 {
 		return "[]"
 	}
-	return asJSON(v)
+	return sqldb.AsJSON(v)
 }
 
 func dict[T any](v map[string]T) string {
 	if len(v) == 0 {
 		return "{}"
 	}
-	return asJSON(v)
+	return sqldb.AsJSON(v)
 }
 
 // The JSON columns' shapes; nouns have no tags.
@@ -145,7 +98,7 @@ type Page struct {
 
 // cursor names the row that a page ends with: when it was created, and its id.
 func cursor(createdAt time.Time, id string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(nanos(createdAt), 10) + " " + id))
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(sqldb.Nanos(createdAt), 10) + " " + id))
 }
 
 func (p Page) after() (createdAt int64, id string, err error) {
@@ -171,17 +124,4 @@ func cut[T any](rows []T, limit int, at func(T) (time.Time, string)) ([]T, strin
 	}
 	rows = rows[:limit]
 	return rows, cursor(at(rows[limit-1]))
-}
-
-// places are the placeholders $1 to $n.
-func places(n int) string {
-	b := make([]byte, 0, 5*n)
-	for i := range n {
-		if i > 0 {
-			b = append(b, ',', ' ')
-		}
-		b = append(b, '$')
-		b = strconv.AppendInt(b, int64(i+1), 10)
-	}
-	return string(b)
 }

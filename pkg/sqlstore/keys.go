@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
 
@@ -17,17 +18,17 @@ var keyColumns = []string{
 func keyValues(k tenant.APIKey) []any {
 	return []any{
 		k.ID, k.Tenant, k.Name, k.Prefix, k.Hash[:], list(k.Scopes), k.DeveloperClientID,
-		int64(k.Version), nanos(k.CreatedAt), nanos(k.ExpiresAt), //nolint:gosec // grows by ones
+		int64(k.Version), sqldb.Nanos(k.CreatedAt), sqldb.Nanos(k.ExpiresAt), //nolint:gosec // grows by ones
 	}
 }
 
-func scanKey(row scanner) (tenant.APIKey, error) {
+func scanKey(row sqldb.Scanner) (tenant.APIKey, error) {
 	var (
 		k    tenant.APIKey
 		hash []byte
 	)
-	err := row.Scan(&k.ID, &k.Tenant, &k.Name, &k.Prefix, &hash, document{&k.Scopes}, &k.DeveloperClientID,
-		&k.Version, stamp{&k.CreatedAt}, stamp{&k.ExpiresAt})
+	err := row.Scan(&k.ID, &k.Tenant, &k.Name, &k.Prefix, &hash, sqldb.Document{To: &k.Scopes}, &k.DeveloperClientID,
+		&k.Version, sqldb.Stamp{T: &k.CreatedAt}, sqldb.Stamp{T: &k.ExpiresAt})
 	if err == nil && len(hash) != len(k.Hash) {
 		err = fmt.Errorf("API key %s has a hash of %d bytes", k.ID, len(hash))
 	}
@@ -56,7 +57,7 @@ func (s *Store) CreateAPIKey(ctx context.Context, k tenant.APIKey) (tenant.APIKe
 			}
 		}
 		values := keyValues(k)
-		if _, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+places(len(values))+")", values...); err != nil {
+		if _, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+sqldb.Places(len(values))+")", values...); err != nil {
 			return err
 		}
 		return announce(ctx, tx, KindAPIKey, k.ID)
@@ -79,7 +80,7 @@ func (s *Store) CreateFirstAPIKey(ctx context.Context, k tenant.APIKey) (bool, e
 			return err
 		}
 		values := keyValues(k)
-		res, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+places(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
+		res, err := tx.ExecContext(ctx, insertKeys+" VALUES ("+sqldb.Places(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
 		if err != nil {
 			return err
 		}
@@ -97,7 +98,7 @@ func (s *Store) CreateFirstAPIKey(ctx context.Context, k tenant.APIKey) (bool, e
 
 // APIKeyByHash is the key of that hash, whoever's it is. It errs with ErrNotFound.
 func (s *Store) APIKeyByHash(ctx context.Context, hash [32]byte) (tenant.APIKey, error) {
-	k, err := one(ctx, s.read, scanKey, selectKeys+" WHERE hash = $1", hash[:])
+	k, err := sqldb.One(ctx, s.Read, scanKey, selectKeys+" WHERE hash = $1", hash[:])
 	if err != nil {
 		return tenant.APIKey{}, fmt.Errorf("API key: %w", err)
 	}
@@ -111,7 +112,7 @@ func (s *Store) APIKeys(ctx context.Context, of string, p Page) ([]tenant.APIKey
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := all(ctx, s.read, scanKey, selectKeys+
+	rows, err := sqldb.All(ctx, s.Read, scanKey, selectKeys+
 		" WHERE tenant = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4", of, at, id, p.Limit+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("list API keys: %w", err)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -57,7 +58,7 @@ func (s *Store) Changed() <-chan struct{} { return s.changed }
 // transaction has committed, which need not be in the order of seq: so rows are always read from
 // the start, and only DeleteChanges moves on.
 func (s *Store) Changes(ctx context.Context, limit int) ([]Change, error) {
-	changes, err := all(ctx, s.read, func(row scanner) (c Change, err error) { return c, row.Scan(&c.Seq, &c.Kind, &c.Key) },
+	changes, err := sqldb.All(ctx, s.Read, func(row sqldb.Scanner) (c Change, err error) { return c, row.Scan(&c.Seq, &c.Kind, &c.Key) },
 		"SELECT seq, kind, key FROM outbox ORDER BY bulk, seq LIMIT $1", limit)
 	if err != nil {
 		return nil, fmt.Errorf("read outbox: %w", err)
@@ -82,21 +83,21 @@ func (s *Store) Current(ctx context.Context, changes []Change) ([]Current, error
 		}
 	}
 	at := func(kind Kind, key string) *Current { return &out[index[Change{Kind: kind, Key: key}]] }
-	webhooks, err := current(ctx, s.read, scanWebhook, selectWebhooks, keys[KindWebhook])
+	webhooks, err := current(ctx, s.Read, scanWebhook, selectWebhooks, keys[KindWebhook])
 	if err != nil {
 		return nil, err
 	}
 	for _, w := range webhooks {
 		at(KindWebhook, w.ID).Webhook = &w
 	}
-	tenants, err := current(ctx, s.read, scanTenant, selectTenants, keys[KindTenant])
+	tenants, err := current(ctx, s.Read, scanTenant, selectTenants, keys[KindTenant])
 	if err != nil {
 		return nil, err
 	}
 	for _, t := range tenants {
 		at(KindTenant, t.ID).Tenant = &t
 	}
-	apiKeys, err := current(ctx, s.read, scanKey, selectKeys, keys[KindAPIKey])
+	apiKeys, err := current(ctx, s.Read, scanKey, selectKeys, keys[KindAPIKey])
 	if err != nil {
 		return nil, err
 	}
@@ -106,11 +107,11 @@ func (s *Store) Current(ctx context.Context, changes []Change) ([]Current, error
 	return out, nil
 }
 
-func current[T any](ctx context.Context, q queryer, scan func(scanner) (T, error), query string, keys []any) ([]T, error) {
+func current[T any](ctx context.Context, q sqldb.Queryer, scan func(sqldb.Scanner) (T, error), query string, keys []any) ([]T, error) {
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	rows, err := all(ctx, q, scan, query+" WHERE id IN ("+places(len(keys))+")", keys...)
+	rows, err := sqldb.All(ctx, q, scan, query+" WHERE id IN ("+sqldb.Places(len(keys))+")", keys...)
 	if err != nil {
 		return nil, fmt.Errorf("read what changed: %w", err)
 	}
@@ -127,7 +128,7 @@ func (s *Store) DeleteChanges(ctx context.Context, changes []Change) error {
 	for i, c := range changes {
 		seqs[i] = c.Seq
 	}
-	_, err := s.write.ExecContext(ctx, "DELETE FROM outbox WHERE seq IN ("+places(len(seqs))+")", seqs...)
+	_, err := s.Write.ExecContext(ctx, "DELETE FROM outbox WHERE seq IN ("+sqldb.Places(len(seqs))+")", seqs...)
 	if err != nil {
 		return fmt.Errorf("delete %d outbox rows: %w", len(changes), err)
 	}

@@ -3,22 +3,20 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
-	"log/slog"
-	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
 )
 
-func TestSQLite(t *testing.T)   { sqlstoretest.Run(t, sqlstoretest.SQLite) }
-func TestPostgres(t *testing.T) { sqlstoretest.Run(t, sqlstoretest.Postgres) }
+func TestSQLite(t *testing.T)   { sqlstoretest.Run(t, sqldbtest.SQLite) }
+func TestPostgres(t *testing.T) { sqlstoretest.Run(t, sqldbtest.Postgres) }
 
 // TestSmallestPool holds that nothing needs two connections at once, beside the outbox's lock.
 func TestSmallestPool(t *testing.T) {
-	sqlstoretest.Run(t, func(t *testing.T) sqlstore.Config {
-		cfg := sqlstoretest.Postgres(t)
+	sqlstoretest.Run(t, func(t *testing.T) sqldb.Config {
+		cfg := sqldbtest.Postgres(t)
 		cfg.MaxConnections = 2
 		return cfg
 	})
@@ -27,7 +25,7 @@ func TestSmallestPool(t *testing.T) {
 // TestLockEndsWithItsSession ends a lock's session on the server, as the death of its holder does.
 func TestLockEndsWithItsSession(t *testing.T) {
 	ctx := context.Background()
-	cfg := sqlstoretest.Postgres(t)
+	cfg := sqldbtest.Postgres(t)
 	other := sqlstoretest.Open(t, cfg)
 	server, err := sql.Open("pgx", cfg.PostgresURL)
 	if err != nil {
@@ -54,19 +52,5 @@ func TestLockEndsWithItsSession(t *testing.T) {
 		t.Errorf("the lock after its holder's session: %t, %v", held, err)
 	} else {
 		l.Release()
-	}
-}
-
-func TestOpenSaysWhatIsWrong(t *testing.T) {
-	for want, cfg := range map[string]sqlstore.Config{
-		"postgres-url: is required": {},
-		"unable to open database":   {SQLitePath: filepath.Join(t.TempDir(), "missing", "doorstep.db")},
-		"postgres: failed to":       {PostgresURL: "postgres://someone:hidden-word@127.0.0.1:1/doorstep"},
-		"postgres":                  {PostgresURL: "postgres://someone:hidden-word@127.0.0.1:port/doorstep"},
-	} {
-		_, err := sqlstore.Open(context.Background(), cfg, slog.New(slog.DiscardHandler))
-		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hidden-word") {
-			t.Errorf("%v, want %q and no password", err, want)
-		}
 	}
 }

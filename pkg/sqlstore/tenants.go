@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
 
@@ -16,19 +17,19 @@ var tenantColumns = []string{
 
 func tenantValues(t tenant.Tenant) []any {
 	return []any{
-		t.ID, t.Name, t.Open, asJSON(policyToRow(t.Policy)), asJSON(payloadToRow(t.Payload)), dict(t.Features), t.Profile,
-		int64(t.Version), nanos(t.CreatedAt), nanos(t.UpdatedAt), //nolint:gosec // grows by ones
+		t.ID, t.Name, t.Open, sqldb.AsJSON(policyToRow(t.Policy)), sqldb.AsJSON(payloadToRow(t.Payload)), dict(t.Features), t.Profile,
+		int64(t.Version), sqldb.Nanos(t.CreatedAt), sqldb.Nanos(t.UpdatedAt), //nolint:gosec // grows by ones
 	}
 }
 
-func scanTenant(row scanner) (tenant.Tenant, error) {
+func scanTenant(row sqldb.Scanner) (tenant.Tenant, error) {
 	var (
 		t       tenant.Tenant
 		policy  policyRow
 		payload payloadRow
 	)
-	err := row.Scan(&t.ID, &t.Name, &t.Open, document{&policy}, document{&payload}, document{&t.Features}, &t.Profile,
-		&t.Version, stamp{&t.CreatedAt}, stamp{&t.UpdatedAt})
+	err := row.Scan(&t.ID, &t.Name, &t.Open, sqldb.Document{To: &policy}, sqldb.Document{To: &payload}, sqldb.Document{To: &t.Features}, &t.Profile,
+		&t.Version, sqldb.Stamp{T: &t.CreatedAt}, sqldb.Stamp{T: &t.UpdatedAt})
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
@@ -53,7 +54,7 @@ func (s *Store) EnsureTenant(ctx context.Context, id string, now time.Time) erro
 func ensureTenant(ctx context.Context, tx *sql.Tx, id string, now time.Time) error {
 	values := tenantValues(tenant.Tenant{ID: id, Name: id, Open: true, Version: 1, CreatedAt: now, UpdatedAt: now})
 	res, err := tx.ExecContext(ctx, "INSERT INTO tenants ("+strings.Join(tenantColumns, ", ")+") VALUES ("+
-		places(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
+		sqldb.Places(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
 	if err != nil {
 		return err
 	}
@@ -65,7 +66,7 @@ func ensureTenant(ctx context.Context, tx *sql.Tx, id string, now time.Time) err
 
 // Tenant is the tenant of that id. It errs with ErrNotFound.
 func (s *Store) Tenant(ctx context.Context, id string) (tenant.Tenant, error) {
-	t, err := one(ctx, s.read, scanTenant, selectTenants+" WHERE id = $1", id)
+	t, err := sqldb.One(ctx, s.Read, scanTenant, selectTenants+" WHERE id = $1", id)
 	if err != nil {
 		return tenant.Tenant{}, fmt.Errorf("tenant %s: %w", id, err)
 	}
@@ -78,7 +79,7 @@ func (s *Store) Tenants(ctx context.Context, p Page) ([]tenant.Tenant, string, e
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := all(ctx, s.read, scanTenant, selectTenants+
+	rows, err := sqldb.All(ctx, s.Read, scanTenant, selectTenants+
 		" WHERE (created_at, id) > ($1, $2) ORDER BY created_at, id LIMIT $3", at, id, p.Limit+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("list tenants: %w", err)

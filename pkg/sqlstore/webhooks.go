@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
@@ -27,18 +28,18 @@ func webhookValues(w webhook.Webhook) []any {
 	}
 	var keys []signingKeyRow
 	for _, k := range w.SigningKeys {
-		keys = append(keys, signingKeyRow{string(k.Scheme), k.Secret.KeyID, k.Secret.Bytes, nanos(k.ExpiresAt)})
+		keys = append(keys, signingKeyRow{string(k.Scheme), k.Secret.KeyID, k.Secret.Bytes, sqldb.Nanos(k.ExpiresAt)})
 	}
 	return []any{
-		w.ID, w.Tenant, nanos(w.CreatedAt), w.APIKeyID,
+		w.ID, w.Tenant, sqldb.Nanos(w.CreatedAt), w.APIKeyID,
 		w.Name, w.Description, w.URL, w.Active, w.Paused, list(w.EventTypes), dict(w.Filters), w.Condition, list(headers),
-		asJSON(payloadToRow(w.Payload)), w.RetryCount, wholeSeconds(w.Timeout), w.RateLimit, w.MaxInFlight,
+		sqldb.AsJSON(payloadToRow(w.Payload)), w.RetryCount, wholeSeconds(w.Timeout), w.RateLimit, w.MaxInFlight,
 		w.ExternalReference, dict(w.Metadata), list(keys), w.DeveloperClientID, w.ThirdParty,
-		int64(w.Generation), int64(w.Version), nanos(w.UpdatedAt), //nolint:gosec // both grow by ones
+		int64(w.Generation), int64(w.Version), sqldb.Nanos(w.UpdatedAt), //nolint:gosec // both grow by ones
 	}
 }
 
-func scanWebhook(row scanner) (webhook.Webhook, error) {
+func scanWebhook(row sqldb.Scanner) (webhook.Webhook, error) {
 	var (
 		w       webhook.Webhook
 		headers []headerRow
@@ -46,11 +47,11 @@ func scanWebhook(row scanner) (webhook.Webhook, error) {
 		payload payloadRow
 		timeout *int64
 	)
-	err := row.Scan(&w.ID, &w.Tenant, stamp{&w.CreatedAt}, &w.APIKeyID,
-		&w.Name, &w.Description, &w.URL, &w.Active, &w.Paused, document{&w.EventTypes}, document{&w.Filters}, &w.Condition,
-		document{&headers}, document{&payload}, &w.RetryCount, &timeout, &w.RateLimit, &w.MaxInFlight,
-		&w.ExternalReference, document{&w.Metadata}, document{&keys}, &w.DeveloperClientID, &w.ThirdParty,
-		&w.Generation, &w.Version, stamp{&w.UpdatedAt})
+	err := row.Scan(&w.ID, &w.Tenant, sqldb.Stamp{T: &w.CreatedAt}, &w.APIKeyID,
+		&w.Name, &w.Description, &w.URL, &w.Active, &w.Paused, sqldb.Document{To: &w.EventTypes}, sqldb.Document{To: &w.Filters}, &w.Condition,
+		sqldb.Document{To: &headers}, sqldb.Document{To: &payload}, &w.RetryCount, &timeout, &w.RateLimit, &w.MaxInFlight,
+		&w.ExternalReference, sqldb.Document{To: &w.Metadata}, sqldb.Document{To: &keys}, &w.DeveloperClientID, &w.ThirdParty,
+		&w.Generation, &w.Version, sqldb.Stamp{T: &w.UpdatedAt})
 	if err != nil {
 		return webhook.Webhook{}, err
 	}
@@ -89,7 +90,7 @@ func (s *Store) CreateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 		}
 		values := webhookValues(w)
 		_, err := tx.ExecContext(ctx, "INSERT INTO webhooks ("+strings.Join(webhookColumns, ", ")+
-			") VALUES ("+places(len(values))+")", values...)
+			") VALUES ("+sqldb.Places(len(values))+")", values...)
 		if err != nil {
 			return err
 		}
@@ -103,7 +104,7 @@ func (s *Store) CreateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 
 // Webhook is the tenant's webhook of that id. It errs with ErrNotFound, also for another tenant's.
 func (s *Store) Webhook(ctx context.Context, tenant, id string) (webhook.Webhook, error) {
-	w, err := one(ctx, s.read, scanWebhook, selectWebhooks+" WHERE tenant = $1 AND id = $2", tenant, id)
+	w, err := sqldb.One(ctx, s.Read, scanWebhook, selectWebhooks+" WHERE tenant = $1 AND id = $2", tenant, id)
 	if err != nil {
 		return webhook.Webhook{}, fmt.Errorf("webhook %s: %w", id, err)
 	}
@@ -117,7 +118,7 @@ func (s *Store) Webhooks(ctx context.Context, tenant string, p Page) ([]webhook.
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := all(ctx, s.read, scanWebhook, selectWebhooks+
+	rows, err := sqldb.All(ctx, s.Read, scanWebhook, selectWebhooks+
 		" WHERE tenant = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4", tenant, at, id, p.Limit+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("list webhooks: %w", err)
@@ -136,7 +137,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 		values := webhookValues(w)[webhookFixed:]
 		n := len(values)
 		res, err := tx.ExecContext(ctx, "UPDATE webhooks SET ("+strings.Join(webhookColumns[webhookFixed:], ", ")+") = ("+
-			places(n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
+			sqldb.Places(n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
 			append(values, w.Tenant, w.ID, int64(before))...) //nolint:gosec // grows by ones
 		if err != nil {
 			return err
@@ -145,7 +146,7 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 			return joinAnnounce(ctx, tx, err, KindWebhook, w.ID)
 		}
 		var version int64
-		if _, err := one(ctx, tx, func(row scanner) (int64, error) { return version, row.Scan(&version) },
+		if _, err := sqldb.One(ctx, tx, func(row sqldb.Scanner) (int64, error) { return version, row.Scan(&version) },
 			"SELECT version FROM webhooks WHERE tenant = $1 AND id = $2", w.Tenant, w.ID); err != nil {
 			return err
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/event"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/console"
 )
@@ -151,7 +151,7 @@ func TestKeyFaults(t *testing.T) {
 
 func TestFirstKey(t *testing.T) {
 	var first []string
-	cfg := config(t, broker(t), sqlstoretest.Any(t))
+	cfg := config(t, broker(t), sqldbtest.Any(t))
 	cfg.BootstrapKey, cfg.FirstKey = "", func(key string) { first = append(first, key) }
 	for range 2 {
 		c := start(t, cfg)
@@ -251,7 +251,7 @@ func TestPublishFaults(t *testing.T) {
 func TestWithoutTheLog(t *testing.T) {
 	log := broker(t)
 	log.Brokers = []string{"127.0.0.1:1"}
-	c := start(t, config(t, log, sqlstoretest.Any(t)))
+	c := start(t, config(t, log, sqldbtest.Any(t)))
 	eventually(t, func() error {
 		if a := c.as(bootKey, "GET", "/api/v1/me", ""); a.status != 200 {
 			return fmt.Errorf("%d %s", a.status, a.text)
@@ -274,7 +274,7 @@ func TestWithoutTheLog(t *testing.T) {
 }
 
 func TestTheRestOfTheAddress(t *testing.T) {
-	cfg := config(t, broker(t), sqlstoretest.Any(t))
+	cfg := config(t, broker(t), sqldbtest.Any(t))
 	cfg.Mount = func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	}

@@ -8,14 +8,14 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
 // Config is what a console needs to know.
 type Config struct {
-	Kafka  kafka.Config    `kong:"-"`
-	SQL    sqlstore.Config `kong:"-"`
-	Egress egress.Policy   `kong:"-"` // which URLs may be registered
+	Kafka  kafka.Config  `kong:"-"`
+	SQL    sqldb.Config  `kong:"-"`
+	Egress egress.Policy `kong:"-"` // which URLs may be registered
 
 	HTTP         string `name:"http" env:"DOORSTEP_HTTP_ADDR" default:":8080" help:"Address of the REST API, host:port."`
 	BootstrapKey string `name:"bootstrap-key" env:"DOORSTEP_BOOTSTRAP_KEY" help:"Platform API key with every scope, made at the first start, at least 20 characters. Empty: one is generated. Prefer the environment: a flag can be seen by other users of the machine."`

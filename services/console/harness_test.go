@@ -21,8 +21,8 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/console"
@@ -92,7 +92,7 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
-func config(t *testing.T, log kafka.Config, sql sqlstore.Config) console.Config {
+func config(t *testing.T, log kafka.Config, sql sqldb.Config) console.Config {
 	return console.Config{
 		Kafka: log, SQL: sql, HTTP: "127.0.0.1:0", BootstrapKey: bootKey,
 		Publish: publish.Config{MaxInFlight: 1000, MaxInFlightBytes: 16 << 20, Timeout: 2 * time.Second},
@@ -126,7 +126,7 @@ func start(t *testing.T, cfg console.Config) *running {
 // ready is start, and waits until the console is ready.
 func ready(t *testing.T) *running {
 	t.Helper()
-	c := start(t, config(t, broker(t), sqlstoretest.Any(t)))
+	c := start(t, config(t, broker(t), sqldbtest.Any(t)))
 	c.awaitReady()
 	return c
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/console"
@@ -161,7 +161,7 @@ func TestWebhookFaults(t *testing.T) {
 }
 
 func TestChangesReachTheTopicWithinASecond(t *testing.T) {
-	sqlstoretest.Each(t, func(t *testing.T, db sqlstore.Config) {
+	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		c := start(t, config(t, broker(t), db))
 		c.awaitReady()
 		changesReachTheTopic(t, c)
@@ -170,7 +170,7 @@ func TestChangesReachTheTopicWithinASecond(t *testing.T) {
 
 // TestConsolesTakeOver: of two consoles one drains; the other goes on when it stops.
 func TestConsolesTakeOver(t *testing.T) {
-	cfg := config(t, broker(t), sqlstoretest.Postgres(t))
+	cfg := config(t, broker(t), sqldbtest.Postgres(t))
 	cfg.Kafka.Embedded = false // one transactional id for both, as on a real cluster
 	first := start(t, cfg)
 	first.awaitReady()
@@ -183,7 +183,7 @@ func TestConsolesTakeOver(t *testing.T) {
 
 // TestSQLSessionsEnd ends all the console's sessions, as a restart of the server does.
 func TestSQLSessionsEnd(t *testing.T) {
-	cfg := config(t, broker(t), sqlstoretest.Postgres(t))
+	cfg := config(t, broker(t), sqldbtest.Postgres(t))
 	server, err := sql.Open("pgx", cfg.SQL.PostgresURL)
 	if err != nil {
 		t.Fatal(err)

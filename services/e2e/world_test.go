@@ -26,7 +26,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
@@ -149,7 +149,7 @@ func processes(t *testing.T) *world {
 	if !ok {
 		t.Fatal("E2E_RUNNER=processes: TEST_KAFKA, TEST_REDIS and TEST_POSTGRES must name servers")
 	}
-	servers.Postgres = sqlstoretest.Postgres(t).PostgresURL
+	servers.Postgres = sqldbtest.Postgres(t).PostgresURL
 	bin, err := built()
 	if err != nil {
 		t.Fatal(err)

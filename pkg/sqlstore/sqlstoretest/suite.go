@@ -14,13 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
 // Run runs the suite on a database that is new for every call of open.
-func Run(t *testing.T, open func(t *testing.T) sqlstore.Config) {
+func Run(t *testing.T, open func(t *testing.T) sqldb.Config) {
 	for name, test := range map[string]func(*testing.T, *sqlstore.Store){
 		"a webhook comes back whole":          webhookWhole,
 		"an update needs the version":         updateVersion,
@@ -303,7 +304,7 @@ func tenants(t *testing.T, s *sqlstore.Store) {
 
 func oneHolder(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
-	take := func(name string, want bool) *sqlstore.Lock {
+	take := func(name string, want bool) *sqldb.Lock {
 		t.Helper()
 		l, held, err := s.TryLock(ctx, name)
 		if err != nil || held != want {
@@ -321,7 +322,7 @@ func oneHolder(t *testing.T, s *sqlstore.Store) {
 	take("a", true).Release()
 }
 
-func migrateTogether(t *testing.T, cfg sqlstore.Config) {
+func migrateTogether(t *testing.T, cfg sqldb.Config) {
 	var wg sync.WaitGroup
 	stores := make([]*sqlstore.Store, 8)
 	for i := range stores {
@@ -348,7 +349,7 @@ func migrateTogether(t *testing.T, cfg sqlstore.Config) {
 	}
 }
 
-func restart(t *testing.T, cfg sqlstore.Config) {
+func restart(t *testing.T, cfg sqldb.Config) {
 	s, err := sqlstore.Open(context.Background(), cfg, discard)
 	if err != nil {
 		t.Fatal(err)
@@ -364,4 +365,19 @@ func restart(t *testing.T, cfg sqlstore.Config) {
 	if changes, err := s.Changes(context.Background(), 9); err != nil || len(changes) != 2 {
 		t.Errorf("outbox after a restart: %s, %v, want tenant and webhook", fmt.Sprint(changes), err)
 	}
+}
+
+// Open opens a store for the time of a test.
+func Open(t *testing.T, cfg sqldb.Config) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.Open(context.Background(), cfg, discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }

@@ -4,7 +4,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 	"github.com/doorstep-dev/doorstep/services/ingest"
@@ -23,7 +23,7 @@ type Config struct {
 
 	Kafka    kafka.Config      // Brokers empty: embedded
 	Redis    redisstate.Config // URL empty: embedded
-	SQL      sqlstore.Config   // PostgresURL empty: SQLite in Dir
+	SQL      sqldb.Config      // PostgresURL empty: SQLite in Dir
 	Egress   egress.Policy
 	Instance string
 
@@ -53,7 +53,7 @@ func Of(s settings.Services) (Config, error) {
 		return Config{}, err
 	}
 	return Config{
-		Kafka: kafka.Config(s.Kafka), Redis: redisstate.Config(s.Redis), SQL: sqlstore.Config(s.SQL),
+		Kafka: kafka.Config(s.Kafka), Redis: redisstate.Config(s.Redis), SQL: sqldb.Config(s.SQL),
 		Egress: policy, Instance: s.Instance.Name,
 		Ingest: ingest.Config(s.Ingest), Matcher: matcher.Config(s.Matcher), Sender: sender.Config(s.Sender), Console: console.Config(s.Console),
 	}, nil

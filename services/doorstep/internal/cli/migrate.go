@@ -6,6 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/doorstep-dev/doorstep/pkg/embedded"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 )
@@ -18,7 +19,7 @@ type migrateCmd struct {
 // Run brings the tables up to date. Services do so as well when they start; this is for those who
 // want it done before.
 func (c *migrateCmd) Run(ctx context.Context, streams IO) error {
-	cfg, name := sqlstore.Config(c.SQL), "PostgreSQL"
+	cfg, name := sqldb.Config(c.SQL), "PostgreSQL"
 	if cfg.PostgresURL == "" {
 		dir, err := embedded.Open(ctx, embedded.Config{Dir: c.Data, SQL: true})
 		if err != nil {

@@ -4,7 +4,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 	"github.com/doorstep-dev/doorstep/services/ingest"
@@ -76,7 +76,7 @@ type consoleCmd struct {
 // DOORSTEP_BOOTSTRAP_KEY names one instead.
 func (c *consoleCmd) Run(streams IO) error {
 	cfg := console.Config(c.Console)
-	cfg.Kafka, cfg.SQL = kafka.Config(c.Kafka), sqlstore.Config(c.SQL)
+	cfg.Kafka, cfg.SQL = kafka.Config(c.Kafka), sqldb.Config(c.SQL)
 	cfg.FirstKey = func(key string) { printKey(streams.Out, key) }
 	var err error
 	if cfg.Egress, err = c.Egress.Policy(); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
@@ -26,7 +26,7 @@ type (
 	// Redis is where failure states and duplicates are kept.
 	Redis redisstate.Config
 	// SQL is where webhooks and keys are kept.
-	SQL sqlstore.Config
+	SQL sqldb.Config
 	// Ingest takes events in.
 	Ingest ingest.Config
 	// Matcher makes deliveries of events.

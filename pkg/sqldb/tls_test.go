@@ -1,8 +1,7 @@
-package sqlstore_test
+package sqldb_test
 
 import (
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -16,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
 )
 
@@ -47,7 +46,7 @@ func TestPostgresOverTLS(t *testing.T) {
 		"a wrong password":       {"doorstep:battery%20staple@", trust, "password authentication failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := sqlstore.Open(t.Context(), sqlstore.Config{PostgresURL: "postgres://" + tt.user + addr + "/postgres?" + tt.params}, slog.New(slog.DiscardHandler))
+			s, err := open(t.Context(), sqldb.Config{PostgresURL: "postgres://" + tt.user + addr + "/postgres?" + tt.params})
 			if err == nil {
 				_ = s.Close()
 			}
@@ -64,7 +63,7 @@ func TestPostgresOverTLS(t *testing.T) {
 // startTLS runs a PostgreSQL with user doorstep, password "correct horse", for one test.
 func startTLS(t *testing.T, ca *testkit.CA) (addr string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sqlstore-postgres-") //nolint:usetesting // which its user can reach
+	dir, err := os.MkdirTemp("", "sqldb-postgres-") //nolint:usetesting // which its user can reach
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +156,7 @@ func unprivileged(t *testing.T) (uid, gid int, as *syscall.Credential) {
 }
 
 func TestPoolLimits(t *testing.T) {
-	for want, cfg := range map[string]sqlstore.Config{
+	for want, cfg := range map[string]sqldb.Config{
 		"postgres-max-connections: must be at least 2": {MaxConnections: 1},
 		"postgres-max-idle: must be from 1":            {MaxConnections: 4, MaxIdle: 5},
 		"postgres-max-idle-time: must be above 0":      {MaxIdleTime: -1},

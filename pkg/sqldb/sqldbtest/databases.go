@@ -1,7 +1,8 @@
-package sqlstoretest
+// Package sqldbtest gives tests a database of their own: SQLite in a new file, or a new schema of the
+// PostgreSQL that the environment names.
+package sqldbtest
 
 import (
-	"context"
 	"crypto/rand"
 	"database/sql"
 	"net/url"
@@ -9,18 +10,18 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
 // Each runs a test on every database that there is: SQLite in a file of its own, and PostgreSQL in a
 // schema of its own where TEST_POSTGRES holds a URL.
-func Each(t *testing.T, test func(t *testing.T, cfg sqlstore.Config)) {
+func Each(t *testing.T, test func(t *testing.T, cfg sqldb.Config)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
 	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
 
 // Any is one database: PostgreSQL where TEST_POSTGRES holds a URL, else SQLite. The test's log says which.
-func Any(t *testing.T) sqlstore.Config {
+func Any(t *testing.T) sqldb.Config {
 	t.Helper()
 	if os.Getenv("TEST_POSTGRES") != "" || os.Getenv("TEST_REQUIRE_REAL") == "1" {
 		t.Log("sql: PostgreSQL")
@@ -31,13 +32,13 @@ func Any(t *testing.T) sqlstore.Config {
 }
 
 // SQLite is a database in a new file.
-func SQLite(t *testing.T) sqlstore.Config {
-	return sqlstore.Config{SQLitePath: filepath.Join(t.TempDir(), "doorstep.db")}
+func SQLite(t *testing.T) sqldb.Config {
+	return sqldb.Config{SQLitePath: filepath.Join(t.TempDir(), "doorstep.db")}
 }
 
 // Postgres is a new schema of the database that TEST_POSTGRES names (a URL). Without it the test is
 // skipped, or fails where TEST_REQUIRE_REAL is 1.
-func Postgres(t *testing.T) sqlstore.Config {
+func Postgres(t *testing.T) sqldb.Config {
 	t.Helper()
 	server := os.Getenv("TEST_POSTGRES")
 	if server == "" {
@@ -67,20 +68,5 @@ func Postgres(t *testing.T) sqlstore.Config {
 	q := u.Query()
 	q.Set("search_path", `"`+schema+`"`)
 	u.RawQuery = q.Encode()
-	return sqlstore.Config{PostgresURL: u.String()}
-}
-
-// Open opens a store for the time of a test.
-func Open(t *testing.T, cfg sqlstore.Config) *sqlstore.Store {
-	t.Helper()
-	s, err := sqlstore.Open(context.Background(), cfg, discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return sqldb.Config{PostgresURL: u.String()}
 }

@@ -1,4 +1,4 @@
-package sqlstore
+package sqldb
 
 import (
 	"context"
@@ -14,8 +14,7 @@ import (
 	_ "modernc.org/sqlite"             // driver "sqlite"
 )
 
-// dialect is what differs between the two databases. Placeholders ($1), upserts, row values and
-// RETURNING are the same in both, so the statements are.
+// dialect is what differs between the two databases.
 type dialect struct {
 	name       string // of the migrations' directory and in errors
 	serverLock bool   // locks are the server's, not this process's
@@ -32,51 +31,51 @@ const (
 	minConnections = 2
 )
 
-func (s *Store) openPostgres(ctx context.Context, cfg Config) error {
-	s.dialect = postgres
-	db, err := sql.Open("pgx", cfg.PostgresURL)
+func (db *DB) openPostgres(ctx context.Context, cfg Config) error {
+	db.dialect = postgres
+	pool, err := sql.Open("pgx", cfg.PostgresURL)
 	if err != nil {
 		return fmt.Errorf("postgres-url: %w", err) // pgx masks the password
 	}
-	db.SetMaxOpenConns(cfg.MaxConnections)
-	db.SetMaxIdleConns(cfg.MaxIdle)
-	db.SetConnMaxIdleTime(cfg.MaxIdleTime)
-	db.SetConnMaxLifetime(cfg.ConnectionLifetime)
-	s.write, s.read = db, db
-	if err := s.Ping(ctx); err != nil {
+	pool.SetMaxOpenConns(cfg.MaxConnections)
+	pool.SetMaxIdleConns(cfg.MaxIdle)
+	pool.SetConnMaxIdleTime(cfg.MaxIdleTime)
+	pool.SetConnMaxLifetime(cfg.ConnectionLifetime)
+	db.Write, db.Read = pool, pool
+	if err := db.Ping(ctx); err != nil {
 		return err
 	}
-	return s.migrate(ctx)
+	return db.migrate(ctx)
 }
 
-func (s *Store) openSQLite(ctx context.Context, path string) error {
-	s.dialect = sqlite
+func (db *DB) openSQLite(ctx context.Context, path string) error {
+	db.dialect = sqlite
 	var err error
 	// synchronous=NORMAL: in WAL mode a killed process loses nothing, a power cut at most the last
 	// seconds, as the embedded log does.
-	if s.write, err = openSQLite(path, "_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)"); err != nil {
+	if db.Write, err = openSQLite(path, "_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)"); err != nil {
 		return err
 	}
-	s.write.SetMaxOpenConns(1)
+	db.Write.SetMaxOpenConns(1)
 	// Before the first connection: that one makes a new file a WAL file, and for this SQLite does not wait
 	// until another process has done the same.
 	unlock, err := lockFile(ctx, path+".migrate")
 	if err != nil {
 		return err
 	}
-	err = s.write.PingContext(ctx)
+	err = db.Write.PingContext(ctx)
 	if err == nil {
-		err = s.migrate(ctx)
+		err = db.migrate(ctx)
 	}
 	if err = errors.Join(err, unlock()); err != nil {
 		return fmt.Errorf("sqlite %s: %w", path, err)
 	}
-	if s.read, err = openSQLite(path, "_pragma=query_only(1)"); err != nil {
+	if db.Read, err = openSQLite(path, "_pragma=query_only(1)"); err != nil {
 		return err
 	}
-	s.read.SetMaxOpenConns(sqliteReaders)
-	s.read.SetMaxIdleConns(sqliteReaders)
-	return s.Ping(ctx)
+	db.Read.SetMaxOpenConns(sqliteReaders)
+	db.Read.SetMaxIdleConns(sqliteReaders)
+	return db.Ping(ctx)
 }
 
 func openSQLite(path string, params ...string) (*sql.DB, error) {
@@ -108,26 +107,26 @@ func lockFile(ctx context.Context, path string) (unlock func() error, err error)
 
 // Lock is a named lock, held until Release or until its holder's connection ends.
 type Lock struct {
-	store *Store
-	name  string
-	conn  *sql.Conn // PostgreSQL: the session that holds it
+	db   *DB
+	name string
+	conn *sql.Conn // PostgreSQL: the session that holds it
 }
 
 // TryLock takes the lock of that name if nobody holds it. PostgreSQL: among all who use its schema, for as
 // long as the session lives, so it does not work through a pooler that shares sessions; a holder
-// whose machine vanished is found out within 10 s. SQLite: within this Store, whose file one
+// whose machine vanished is found out within 10 s. SQLite: within this DB, whose file one
 // process owns.
-func (s *Store) TryLock(ctx context.Context, name string) (*Lock, bool, error) {
-	if !s.dialect.serverLock {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.locks[name] {
+func (db *DB) TryLock(ctx context.Context, name string) (*Lock, bool, error) {
+	if !db.dialect.serverLock {
+		db.mu.Lock()
+		defer db.mu.Unlock()
+		if db.locks[name] {
 			return nil, false, nil
 		}
-		s.locks[name] = true
-		return &Lock{store: s, name: name}, true, nil
+		db.locks[name] = true
+		return &Lock{db: db, name: name}, true, nil
 	}
-	conn, err := s.write.Conn(ctx)
+	conn, err := db.Write.Conn(ctx)
 	if err != nil {
 		return nil, false, fmt.Errorf("lock %s: %w", name, err)
 	}
@@ -142,7 +141,7 @@ func (s *Store) TryLock(ctx context.Context, name string) (*Lock, bool, error) {
 	if !held {
 		return nil, false, conn.Close()
 	}
-	return &Lock{store: s, name: name, conn: conn}, true, nil
+	return &Lock{db: db, name: name, conn: conn}, true, nil
 }
 
 // Held errs if the lock may have been lost.
@@ -166,9 +165,9 @@ func (l *Lock) Release() {
 		discard(l.conn)
 		return
 	}
-	l.store.mu.Lock()
-	defer l.store.mu.Unlock()
-	delete(l.store.locks, l.name)
+	l.db.mu.Lock()
+	defer l.db.mu.Unlock()
+	delete(l.db.locks, l.name)
 }
 
 // discard ends a session, and with it the locks and settings that it has.

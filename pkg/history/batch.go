@@ -1,0 +1,142 @@
+package history
+
+import (
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/event"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+)
+
+// Event is the row of an event. An event that its producer sent twice stands twice in the log, and so here:
+// both were received, and the second was matched with nothing.
+type Event struct {
+	ReceivedAt        time.Time
+	ID                string
+	Tenant            string
+	Type              string
+	ExternalReference string
+	OccurredAt        time.Time
+	APIKeyID          string
+	Position          delivery.Position
+}
+
+// FromEvent is what a record of `events` says.
+func FromEvent(e event.Record, at delivery.Position) Event {
+	return Event{
+		ReceivedAt: e.ReceivedAt, ID: e.ID, Tenant: e.Tenant, Type: e.Type, ExternalReference: e.ExternalReference,
+		OccurredAt: e.OccurredAt, APIKeyID: e.APIKeyID, Position: at,
+	}
+}
+
+// Activity is when a webhook was last sent to, and when it last accepted.
+type Activity struct {
+	WebhookID       string
+	Tenant          string
+	LastTriggeredAt time.Time // start of the last POST
+	LastSuccessAt   time.Time // end of the last POST that was accepted; zero: never
+}
+
+// Merge is what both say.
+func (a Activity) Merge(other Activity) Activity {
+	a.LastTriggeredAt = later(a.LastTriggeredAt, other.LastTriggeredAt)
+	a.LastSuccessAt = later(a.LastSuccessAt, other.LastSuccessAt)
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// Quarantined is the row of a record that could not be read.
+type Quarantined struct {
+	Position delivery.Position // where it stands
+	Reader   string            // who could not read it
+	Reason   string
+	At       time.Time
+}
+
+// DeliveryKey tells deliveries apart.
+type DeliveryKey struct {
+	ReceivedAt int64 // Unix nanoseconds
+	ID         string
+}
+
+// Key is the delivery's key.
+func (d Delivery) Key() DeliveryKey { return DeliveryKey{d.ReceivedAt.UnixNano(), d.ID} }
+
+// Batch is what some records say, one row for each thing that they speak of. The zero Batch is empty.
+type Batch struct {
+	Events      map[delivery.Position]Event
+	Deliveries  map[DeliveryKey]Delivery
+	Attempts    map[AttemptKey]Attempt
+	Activities  map[string]Activity      // by webhook
+	States      map[string]failure.State // by webhook; the newest
+	Notices     map[string]failure.Notice
+	Quarantined map[delivery.Position]Quarantined
+}
+
+// Empty reports whether nothing was added.
+func (b *Batch) Empty() bool {
+	return len(b.Events)+len(b.Deliveries)+len(b.Attempts)+len(b.Activities)+len(b.States)+len(b.Notices)+len(b.Quarantined) == 0
+}
+
+// AddEvent adds a record of `events`.
+func (b *Batch) AddEvent(e event.Record, at delivery.Position) {
+	put(&b.Events, at, FromEvent(e, at))
+}
+
+// AddDelivery adds a record of `deliveries` or `deliveries.suspended`.
+func (b *Batch) AddDelivery(d delivery.Delivery, at delivery.Position) {
+	b.merge(FromDelivery(d, at))
+}
+
+// AddAttempt adds a record of `attempts`.
+func (b *Batch) AddAttempt(a delivery.Attempt) {
+	row, d, changes := FromAttempt(a)
+	put(&b.Attempts, row.Key(), row)
+	if changes {
+		b.merge(d)
+	}
+	if a.Kind != delivery.KindPost {
+		return
+	}
+	act := Activity{WebhookID: a.WebhookID, Tenant: a.Tenant, LastTriggeredAt: a.StartedAt}
+	if a.Outcome.OK() {
+		act.LastSuccessAt = a.FinishedAt
+	}
+	if was, known := b.Activities[a.WebhookID]; known {
+		act = act.Merge(was)
+	}
+	put(&b.Activities, a.WebhookID, act)
+}
+
+func (b *Batch) merge(d Delivery) {
+	if was, known := b.Deliveries[d.Key()]; known {
+		d = d.Merge(was)
+	}
+	put(&b.Deliveries, d.Key(), d)
+}
+
+// AddState adds a record of `states`.
+func (b *Batch) AddState(s failure.State) {
+	if was, known := b.States[s.WebhookID]; !known || s.Newer(was) {
+		put(&b.States, s.WebhookID, s)
+	}
+}
+
+// AddNotice adds a record of `notices`.
+func (b *Batch) AddNotice(n failure.Notice) { put(&b.Notices, n.ID, n) }
+
+// AddQuarantined adds a record of `quarantine`.
+func (b *Batch) AddQuarantined(q Quarantined) { put(&b.Quarantined, q.Position, q) }
+
+func put[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = map[K]V{}
+	}
+	(*m)[k] = v
+}
