@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -79,7 +80,7 @@ func (c Config) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
 	return append(security,
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID("doorstep-"+id),
-		kgo.WithLogger(clientLog{log}),
+		kgo.WithLogger(&clientLog{log: log, said: map[string]time.Time{}}),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
 		// A broker may not have heard yet of a topic that was just made; who writes says how long to wait.
@@ -105,19 +106,29 @@ func Ping(ctx context.Context, client *kgo.Client) error {
 	return nil
 }
 
-// clientLog passes franz-go's warnings and errors to our log; its chatter only at debug.
-type clientLog struct{ log *slog.Logger }
+// sayAgain is how often the log says that a broker cannot be reached; the client tries many times a second.
+const sayAgain = 10 * time.Second
 
-func (l clientLog) Level() kgo.LogLevel {
+// clientLog passes franz-go's warnings and errors to our log; its chatter only at debug.
+type clientLog struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	said map[string]time.Time // by what cannot be reached
+}
+
+func (l *clientLog) Level() kgo.LogLevel {
 	if l.log.Enabled(context.Background(), slog.LevelDebug) {
 		return kgo.LogLevelInfo
 	}
 	return kgo.LogLevelWarn
 }
 
-func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+func (l *clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	var at slog.Level
 	switch {
+	case msg == "unable to open connection to broker" && !l.due(fmt.Sprint(keyvals[:min(2, len(keyvals))]...), time.Now()):
+		at = slog.LevelDebug
 	case msg == "unable to initialize sasl":
 		at = slog.LevelDebug // every connection of every client says so; whoever wanted one gets the error
 	case level == kgo.LogLevelError:
@@ -128,4 +139,15 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 		at = slog.LevelDebug
 	}
 	l.log.Log(context.Background(), at, "kafka: "+msg, keyvals...)
+}
+
+// due reports whether it is time to say something again.
+func (l *clientLog) due(what string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last, said := l.said[what]; said && now.Sub(last) < sayAgain {
+		return false
+	}
+	l.said[what] = now
+	return true
 }

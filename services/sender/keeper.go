@@ -20,6 +20,8 @@ type keeper struct {
 	topics wire.Topics
 	log    *slog.Logger
 
+	away atomic.Bool // the store did not answer when last asked
+
 	mu      sync.RWMutex
 	entries map[string]*entry
 }
@@ -69,9 +71,7 @@ func (k *keeper) load(ctx context.Context, w webhook.Webhook, part int32) failur
 		return s.At(w.Generation)
 	}
 	stored, err := k.store.Load(ctx, w.ID)
-	if err != nil {
-		k.log.Warn("failure state not loaded, going on from what states says", "webhook", w.ID, "error", err)
-	}
+	k.answered(err)
 	known := k.view(w.ID, 0)
 	if known.Newer(stored.State) {
 		stored.State = known // the store was emptied, or is away
@@ -138,9 +138,7 @@ func (k *keeper) record(ctx context.Context, w webhook.Webhook, part int32, o fa
 		s, effects = failure.Apply(s, k.policy(w.Tenant), batch)
 		return s
 	})
-	if err != nil {
-		k.log.Warn("failure state not stored, going on from memory", "webhook", w.ID, "error", err)
-	}
+	k.answered(err)
 	if stored.State.Newer(e.stored.State) {
 		e.dirty = true
 	}
@@ -195,11 +193,20 @@ func (k *keeper) written(e *entry, ids []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	stored, err := failure.Update(context.Background(), k.store, e.stored, func(s failure.State) failure.State { return s.Written(ids...) })
-	if err != nil {
-		k.log.Warn("failure state not stored, going on from memory", "webhook", stored.State.WebhookID, "error", err)
-	}
+	k.answered(err)
 	e.dirty = e.dirty || stored.State.Newer(e.stored.State)
 	k.hold(e, stored)
+}
+
+// answered logs when the store begins and ceases to answer.
+func (k *keeper) answered(err error) {
+	if away := err != nil; away != k.away.Swap(away) {
+		if away {
+			k.log.Warn("failure states are not stored, going on from memory", "error", err)
+		} else {
+			k.log.Info("failure states are stored again")
+		}
+	}
 }
 
 // flush writes to `states` what has changed since it was last written.

@@ -1,7 +1,9 @@
 package fault
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -32,9 +34,10 @@ type Report struct {
 	Early                     []string // retries before their time
 	Repeats                   int      // POSTs beyond those that the schedule asks for
 	Unexplained               []string // repeats of what was committed, or that no disturbance explains
-	LongestStall              time.Duration
-	StallDuring               string
-	SlowestCommit             time.Duration // from a POST's arrival to the commit of its record
+	// Stalls is the longest time from an acknowledgement to the first POST for each set of kinds of disturbance
+	// that there was meanwhile.
+	Stalls        map[string]time.Duration
+	SlowestCommit time.Duration // from a POST's arrival to the commit of its record
 }
 
 // OK reports whether every promise was kept.
@@ -45,9 +48,12 @@ func (r Report) OK() bool {
 // String is the report in a few lines.
 func (r Report) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d events acknowledged, %d deliveries, %d POSTs: %d lost, %d wrong bodies, %d unknown, %d early retries, %d repeats (%d unexplained); longest from acknowledgement to first POST %s (%s); longest from a POST to its commit, undisturbed, %s",
+	fmt.Fprintf(&b, "%d events acknowledged, %d deliveries, %d POSTs: %d lost, %d wrong bodies, %d unknown, %d early retries, %d repeats (%d unexplained); longest from a POST to its commit, undisturbed, %s",
 		r.Events, r.Deliveries, r.Posts, len(r.Lost), len(r.WrongBodies), len(r.Unknown), len(r.Early), r.Repeats, len(r.Unexplained),
-		r.LongestStall.Round(time.Millisecond), r.StallDuring, r.SlowestCommit.Round(time.Millisecond))
+		r.SlowestCommit.Round(time.Millisecond))
+	for _, kinds := range slices.SortedFunc(maps.Keys(r.Stalls), func(a, b string) int { return cmp.Compare(r.Stalls[a], r.Stalls[b]) }) {
+		fmt.Fprintf(&b, "\n  longest from acknowledgement to first POST %9s: %s", r.Stalls[kinds].Round(time.Millisecond), kinds)
+	}
 	for name, list := range map[string][]string{"lost": r.Lost, "wrong body": r.WrongBodies, "unknown": r.Unknown, "early": r.Early, "unexplained": r.Unexplained} {
 		for _, s := range list[:min(len(list), 10)] {
 			fmt.Fprintf(&b, "\n  %s: %s", name, s)
@@ -66,7 +72,7 @@ type key struct {
 func Check(h *History, rules Rules) Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	report := Report{Events: len(h.Acks), Posts: len(h.Posts)}
+	report := Report{Events: len(h.Acks), Posts: len(h.Posts), Stalls: map[string]time.Duration{}}
 	acks := map[string]Ack{}
 	for _, a := range h.Acks {
 		acks[a.Event] = a
@@ -116,8 +122,9 @@ func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 	}
 	// A POST may come before its acknowledgement: then the producer was told late, or asked again.
 	warm := a.At.After(r.Warm)
-	if stall := posts[0].At.Sub(a.At); warm && stall > report.LongestStall {
-		report.LongestStall, report.StallDuring = stall, during(s.disturbances, a.At, posts[0].At)
+	if warm {
+		kinds := during(s.disturbances, a.At, posts[0].At)
+		report.Stalls[kinds] = max(report.Stalls[kinds], posts[0].At.Sub(a.At))
 	}
 	if slow, ok := s.commit(); ok && warm {
 		report.SlowestCommit = max(report.SlowestCommit, slow)
@@ -177,16 +184,20 @@ func (s story) commit() (time.Duration, bool) {
 
 const undisturbed = "undisturbed"
 
-// during names the disturbances between two times.
+// during names the kinds of disturbance between two times, and what was healed shortly before.
 func during(disturbances []Disturbance, from, to time.Time) string {
-	var names []string
+	var kinds []string
 	for _, d := range disturbances {
-		if d.From.Before(to) && d.To.After(from) {
-			names = append(names, d.What)
+		if d.From.Before(to) && d.To.Add(aftermath).After(from) {
+			kinds = append(kinds, d.Kind)
 		}
 	}
-	if len(names) == 0 {
+	if len(kinds) == 0 {
 		return undisturbed
 	}
-	return strings.Join(names, ", ")
+	slices.Sort(kinds)
+	return strings.Join(slices.Compact(kinds), ", ")
 }
+
+// aftermath is how long what was disturbed may show once it is healed: a server that is back is slow at first.
+const aftermath = 5 * time.Second

@@ -37,6 +37,7 @@ type Record struct {
 // Disturbance is something that was done to Doorstep.
 type Disturbance struct {
 	What string // e.g. "kill -9 sender-1"
+	Kind string // e.g. "kill -9 sender"
 	From time.Time
 	To   time.Time // when it was healed
 	// Repeats says that a sender could not commit its last work: kill -9 of a sender, or servers away.

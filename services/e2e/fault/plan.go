@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -99,7 +100,8 @@ func (e executor) server(verb string, args ...string) error {
 
 // do does one step and returns once it is healed.
 func (e executor) do(s step) error {
-	d := Disturbance{What: fmt.Sprintf("%s %s", s.kind, s.name), From: time.Now()}
+	name, _, _ := strings.Cut(s.name, "-")
+	d := Disturbance{What: fmt.Sprintf("%s %s", s.kind, s.name), Kind: fmt.Sprintf("%s %s", s.kind, name), From: time.Now()}
 	var err error
 	switch s.kind {
 	case killProcess:
