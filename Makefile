@@ -12,7 +12,7 @@ UNCACHED := ./pkg/archtest ./services/e2e/...
 
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
 REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqlstore ./pkg/registry ./pkg/publish \
-	./services/ingest ./services/matcher ./services/sender ./services/console ./services/e2e
+	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/console ./services/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-real test-containers race lint fmt tidy alone proto bench fault ci-full

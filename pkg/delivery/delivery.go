@@ -15,8 +15,8 @@ type Position struct {
 	Offset    int64
 }
 
-// Delivery is one event for one webhook. All but the fields that say where it is in its run
-// (Attempt, TimesParked, PutOffs, PutOffSince, DueAt and the suspension) stay the same for its life.
+// Delivery is one event for one webhook. All but its run (RunID, Cause) and the fields that say where it is in it
+// (FirstPosition, Attempt, TimesParked, PutOffs, PutOffSince, DueAt and the suspension) stay the same for its life.
 type Delivery struct {
 	ID                string
 	Tenant            string
@@ -52,12 +52,6 @@ var deliverySpace = uuid.MustParse("6f1c3f0e-5a76-4c1b-9d53-1c1d5c1b0d11")
 // Event ids are unique in their tenant and webhook ids everywhere, so the pair names one delivery.
 func ID(eventID, webhookID string) string {
 	return uuid.NewSHA1(deliverySpace, []byte(eventID+"\x00"+webhookID)).String()
-}
-
-// FirstRunID is the run id of a delivery's first run. It is fixed, so that an event matched again
-// after a crash gives the same record.
-func FirstRunID(deliveryID string) string {
-	return uuid.NewSHA1(deliverySpace, []byte(deliveryID+"\x00first")).String()
 }
 
 // Cause is why a run was started.

@@ -11,10 +11,10 @@ import (
 // Teredo) are refused, since what they reach is not known here.
 func (p Policy) CheckAddr(a netip.Addr) error {
 	if !a.IsValid() {
-		return &Error{Code: CodeAddress, Reason: "the address is not valid"}
+		return &Error{Code: CodeAddress, Reason: "the address is not valid; write it as 203.0.113.7 or [2001:db8::7] is written"}
 	}
 	if a.Zone() != "" {
-		return &Error{Code: CodeAddress, Reason: fmt.Sprintf("the address %s names a network interface", a)}
+		return &Error{Code: CodeAddress, Reason: fmt.Sprintf("the address %s names a network interface; leave out the part behind %%", a)}
 	}
 	a = a.Unmap()
 	for _, network := range p.AllowNetworks {
@@ -28,7 +28,7 @@ func (p Policy) CheckAddr(a netip.Addr) error {
 	}
 	return &Error{
 		Code:   CodeAddress,
-		Reason: fmt.Sprintf("the address %s is not public (%s); webhooks are sent to public addresses only", a, kind),
+		Reason: fmt.Sprintf("the address %s is not public (%s); webhooks are sent to public addresses only, so use one", a, kind),
 	}
 }
 

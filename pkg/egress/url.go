@@ -23,7 +23,7 @@ func (p Policy) CheckURL(raw string) (*url.URL, error) {
 	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, refuseURL("the URL must start with https://")
+		return nil, refuseURL("the URL must start with https://, e.g. https://example.com/path")
 	case u.Scheme == "http" && !p.AllowHTTP:
 		return nil, refuseURL("the URL must start with https://; plain http is not allowed here")
 	case u.Opaque != "" || u.Host == "":
@@ -31,7 +31,7 @@ func (p Policy) CheckURL(raw string) (*url.URL, error) {
 	case u.User != nil:
 		return nil, refuseURL("the URL must not hold a user name or password; use a header for credentials")
 	case strings.Contains(raw, "#"):
-		return nil, refuseURL("the URL must not hold a fragment (#), which is never sent")
+		return nil, refuseURL("the URL must not hold a fragment (#), which is never sent; leave it out")
 	}
 	port, err := checkPort(u)
 	if err != nil {
@@ -50,13 +50,13 @@ func checkPort(u *url.URL) (string, error) {
 	port := u.Port()
 	if port == "" {
 		if strings.HasSuffix(u.Host, ":") {
-			return "", refuseURL("the URL has a colon behind its host but no port")
+			return "", refuseURL("the URL has a colon behind its host but no port; leave the colon out, or add the port")
 		}
 		return "", nil
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil || strconv.FormatUint(n, 10) != port {
-		return "", refuseURL("the port %.10q is not a number up to 65535", port)
+		return "", refuseURL("the port %.10q is not a number up to 65535; use 443 or one above 1023", port)
 	}
 	if n > 1023 || n == 443 || n == 80 && u.Scheme == "http" {
 		return ":" + port, nil
@@ -71,9 +71,9 @@ func (p Policy) checkHost(u *url.URL) (string, error) {
 		addr, err := netip.ParseAddr(host)
 		switch {
 		case err != nil || !addr.Is6():
-			return "", refuseURL("the host %.60q is not an IPv6 address", host)
+			return "", refuseURL("the host %.60q is not an IPv6 address; only those stand in brackets, as in https://[2001:db8::7]/", host)
 		case addr.Zone() != "":
-			return "", refuseURL("the host %.60q names a network interface (%%zone)", host)
+			return "", refuseURL("the host %.60q names a network interface (%%zone); leave that part out", host)
 		}
 		return "[" + addr.String() + "]", p.CheckAddr(addr)
 	}
@@ -94,12 +94,12 @@ func asciiHost(host string) (string, error) {
 		return lower, nil
 	}
 	if len(host) > 4*253 { // longer than any name in UTF-8; punycode takes quadratic time
-		return "", refuseURL("the host %.60q is too long", host)
+		return "", refuseURL("the host %.60q is too long; use a name of at most 253 characters", host)
 	}
 	ascii, err := idna.Lookup.ToASCII(host)
 	// Not every result is itself valid (bytes that are no UTF-8, for one): it is asked again.
 	if again, againErr := idna.Lookup.ToASCII(ascii); err != nil || againErr != nil || again != ascii || !isASCII(ascii) {
-		return "", refuseURL("the host %.60q is not a valid international domain name", host)
+		return "", refuseURL("the host %.60q is not a valid international domain name; check its spelling", host)
 	}
 	return ascii, nil
 }
@@ -120,7 +120,7 @@ var localNames = []string{"localhost", "localdomain", "local", "internal"}
 func (p Policy) checkName(host string) error {
 	name := strings.TrimSuffix(host, ".")
 	if !validName(name) {
-		return refuseURL("the host %.60q is not a valid domain name", host)
+		return refuseURL("the host %.60q is not a valid domain name; check its spelling", host)
 	}
 	labels := strings.Split(name, ".")
 	last := labels[len(labels)-1]
@@ -133,7 +133,7 @@ func (p Policy) checkName(host string) error {
 	}
 	for _, local := range localNames {
 		if last == local {
-			return refuseURL("the host %.60q is a local name (.%s)", host, local)
+			return refuseURL("the host %.60q is a local name (.%s); use one that is known in public, e.g. hooks.example.com", host, local)
 		}
 	}
 	if len(labels) < 2 {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// formatVersion is the layout of the data directory that this version writes: doorstep.db, log/,
-// and the files of this package beside it.
+// formatVersion is the layout of the data directory that this version writes: doorstep.db,
+// history.db, log/, and the files of this package beside it.
 const formatVersion = 1
 
 // dataDir is a data directory that this process alone uses.

@@ -15,7 +15,8 @@
 //
 // Trimming wins over keeping: the last 24 hours of events, from which the matcher refills its
 // memory of seen event ids at a start, and payloads that the history points at go when the bound
-// needs their room. Nothing that a reader has not yet committed is ever trimmed.
+// needs their room. Nothing that a reader has not yet committed is ever trimmed, nor anything of the topics
+// that Config.Kept names: when only such is left, publishing waits.
 //
 // The log directory holds kfake's own files. Three facts of it, found in the pinned version and
 // held by tests here, shape this package:

@@ -37,9 +37,12 @@ type Config struct {
 	// LogSync writes every record through to the disk before it is acknowledged. Without it a power
 	// cut may lose the last seconds; a killed process loses nothing either way.
 	LogSync bool
-	// Unread are the topics that may be trimmed although no group reads them: records for people
-	// to look at. A topic that is not named here and that no group has committed on is kept.
-	Unread []string
+	// Readers are the topics that groups read, by group, as far as that must be known before they have
+	// committed anything: what such a group has not read is not trimmed, however long it takes.
+	Readers map[string][]string
+	// Kept are the topics that the bound does not trim, although groups have read them: what people
+	// may still release. Retention by time holds for them too.
+	Kept []string
 	// Logger tells of trimming and of refusals. Default: none.
 	Logger *slog.Logger
 	// Metrics registers doorstep_embedded_*. Default: none.
@@ -132,11 +135,17 @@ func (s *Servers) RedisURL() string {
 }
 
 // SQLPath is where the SQLite file belongs, empty if SQL is not embedded. Nothing is opened there.
-func (s *Servers) SQLPath() string {
+func (s *Servers) SQLPath() string { return s.sqlPath("doorstep.db") }
+
+// HistoryPath is where the history's SQLite file belongs: one of its own, so that whoever writes the history
+// and whoever changes a webhook do not wait for each other. Empty if SQL is not embedded.
+func (s *Servers) HistoryPath() string { return s.sqlPath("history.db") }
+
+func (s *Servers) sqlPath(file string) string {
 	if !s.cfg.SQL {
 		return ""
 	}
-	return filepath.Join(s.cfg.Dir, "doorstep.db")
+	return filepath.Join(s.cfg.Dir, file)
 }
 
 // Room says why nothing may be published now, or nil. It is measured each second and costs nothing

@@ -43,7 +43,10 @@ func serve(dir string) {
 // keep itself.
 func openTest(t *testing.T, dir string) *Servers {
 	t.Helper()
-	s, err := Open(t.Context(), Config{Dir: dir, Log: true, LogMaxBytes: MinLogMaxBytes, Unread: []string{"attempts"}})
+	s, err := Open(t.Context(), Config{
+		Dir: dir, Log: true, LogMaxBytes: MinLogMaxBytes,
+		Kept: []string{"suspended"}, Readers: map[string][]string{"recorder": {"attempts", "suspended"}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,14 +203,34 @@ func TestRoomEndsAtTheBoundAndComesBack(t *testing.T) {
 	}
 }
 
-func TestUnreadTopicIsTrimmedWithoutAGroup(t *testing.T) {
+// A reader that is known to come holds what it has not read, although another has.
+func TestAReaderThatHasNotComeYetHoldsItsTopics(t *testing.T) {
 	s := openTest(t, t.TempDir())
 	cl := client(t, s.Brokers())
 	createTopic(t, cl, "attempts", nil)
 	fill(t, cl, "attempts", 17, nil)
+	end := endOf(t, cl, "attempts")
+	commit(t, cl, "console", "attempts", end)
+	s.keep(t.Context())
+	if err := s.Room(); err == nil {
+		t.Error("what the recorder has not read is trimmed")
+	}
+	commit(t, cl, "recorder", "attempts", end)
 	s.keep(t.Context())
 	if err := s.Room(); err != nil {
-		t.Errorf("Room = %v", err)
+		t.Errorf("Room after the recorder has read all = %v", err)
+	}
+}
+
+func TestKeptTopicIsNotTrimmed(t *testing.T) {
+	s := openTest(t, t.TempDir())
+	cl := client(t, s.Brokers())
+	createTopic(t, cl, "suspended", nil)
+	fill(t, cl, "suspended", 17, nil)
+	commit(t, cl, "recorder", "suspended", endOf(t, cl, "suspended"))
+	s.keep(t.Context())
+	if err := s.Room(); err == nil {
+		t.Error("a kept topic is trimmed")
 	}
 }
 

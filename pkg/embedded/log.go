@@ -41,7 +41,8 @@ type logServer struct {
 	client  *kgo.Client
 	admin   *kadm.Client
 	bound   int64
-	unread  map[string]bool
+	kept    map[string]bool     // topics that the bound does not trim
+	readers map[string][]string // topics by group
 	logger  *slog.Logger
 
 	compactedSize int64 // of the compacted topics, after their last compaction
@@ -52,10 +53,10 @@ type logServer struct {
 func openLog(cfg Config) (*logServer, error) {
 	l := &logServer{
 		dir: cfg.Dir, bound: cfg.LogMaxBytes, logger: cfg.Logger,
-		unread: make(map[string]bool), retainedAt: time.Now().Add(firstRetain - retainEvery),
+		kept: make(map[string]bool), readers: cfg.Readers, retainedAt: time.Now().Add(firstRetain - retainEvery),
 	}
-	for _, t := range cfg.Unread {
-		l.unread[t] = true
+	for _, t := range cfg.Kept {
+		l.kept[t] = true
 	}
 	if err := errors.Join(undoCompaction(cfg.Dir), raiseWatermarks(cfg.Dir)); err != nil {
 		return nil, fmt.Errorf("mend the embedded log in %s: %w", cfg.Dir, err)
@@ -140,12 +141,12 @@ func (l *logServer) keep(ctx context.Context, diskShort bool) (size, trimmed int
 
 // trim deletes excess bytes of read records, if there are as many.
 func (l *logServer) trim(ctx context.Context, all segments, excess int64) error {
-	kept, err := l.compactedTopics(ctx)
+	compacted, err := l.compactedTopics(ctx)
 	if err != nil {
 		return err
 	}
 	for p := range all {
-		if kept[p.topic] {
+		if compacted[p.topic] || l.kept[p.topic] {
 			delete(all, p)
 		}
 	}
@@ -157,8 +158,9 @@ func (l *logServer) trim(ctx context.Context, all segments, excess int64) error 
 	if err != nil {
 		return err
 	}
+	expect(groups, l.readers)
 	floor := func(p partition) int64 {
-		return l.pastMarks(p, all[p], end[p], floorOf(p, end[p], groups, l.unread[p.topic]))
+		return l.pastMarks(p, all[p], end[p], floorOf(p, end[p], groups))
 	}
 	plan, freed := planTrim(all, floor, end, excess)
 	if len(plan) == 0 {

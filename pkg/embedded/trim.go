@@ -58,9 +58,9 @@ func planTrim(all segments, floor func(partition) int64, end map[partition]int64
 type committed map[partition]int64
 
 // floorOf is up to which offset p may be trimmed. Every group that reads the topic must be past
-// it; one that has committed on the topic but not on this partition holds all of it. A topic that
-// no group has committed on is held too, unless it is known to have no reader.
-func floorOf(p partition, end int64, groups map[string]committed, unread bool) int64 {
+// it; one that has not committed on this partition holds all of it. A topic that no group reads is
+// held too: its reader is still to come.
+func floorOf(p partition, end int64, groups map[string]committed) int64 {
 	floor, readers := end, 0
 	for _, of := range groups {
 		if !of.reads(p.topic) {
@@ -69,10 +69,22 @@ func floorOf(p partition, end int64, groups map[string]committed, unread bool) i
 		readers++
 		floor = min(floor, of[p])
 	}
-	if readers == 0 && !unread {
+	if readers == 0 {
 		return 0
 	}
 	return floor
+}
+
+// expect makes groups read topics that they may not have committed on yet.
+func expect(groups map[string]committed, readers map[string][]string) {
+	for group, topics := range readers {
+		if groups[group] == nil {
+			groups[group] = committed{}
+		}
+		for _, topic := range topics {
+			groups[group][partition{topic, -1}] = 0 // which is no partition's place
+		}
+	}
 }
 
 func (c committed) reads(topic string) bool {

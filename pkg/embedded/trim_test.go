@@ -46,19 +46,21 @@ func TestPlanTrim(t *testing.T) {
 func TestFloorOf(t *testing.T) {
 	p0, p1, other := partition{"deliveries", 0}, partition{"deliveries", 1}, partition{"events", 0}
 	for name, tt := range map[string]struct {
-		groups map[string]committed
-		unread bool
-		want   int64
+		groups  map[string]committed
+		readers map[string][]string
+		want    int64
 	}{
-		"one reader":                      {map[string]committed{"sender": {p0: 70}}, false, 70},
-		"the slowest reader":              {map[string]committed{"sender": {p0: 70}, "recorder": {p0: 30}}, false, 30},
-		"a reader of other topics":        {map[string]committed{"sender": {p0: 70}, "matcher": {other: 5}}, false, 70},
-		"a reader that is elsewhere yet":  {map[string]committed{"sender": {p1: 70}}, false, 0},
-		"no reader, and one is expected":  {nil, false, 0},
-		"no reader, and none is expected": {nil, true, 100},
-		"a reader where none is expected": {map[string]committed{"recorder": {p0: 30}}, true, 30},
+		"one reader":                     {map[string]committed{"sender": {p0: 70}}, nil, 70},
+		"the slowest reader":             {map[string]committed{"sender": {p0: 70}, "recorder": {p0: 30}}, nil, 30},
+		"a reader of other topics":       {map[string]committed{"sender": {p0: 70}, "matcher": {other: 5}}, nil, 70},
+		"a reader that is elsewhere yet": {map[string]committed{"sender": {p1: 70}}, nil, 0},
+		"no reader":                      {map[string]committed{}, nil, 0},
+		"a reader is expected":           {map[string]committed{"sender": {p0: 70}}, map[string][]string{"recorder": {"deliveries"}}, 0},
+		"an expected one has come":       {map[string]committed{"sender": {p0: 70}, "recorder": {p0: 30}}, map[string][]string{"recorder": {"deliveries"}}, 30},
+		"one is expected elsewhere":      {map[string]committed{"sender": {p0: 70}}, map[string][]string{"recorder": {"events"}}, 70},
 	} {
-		if got := floorOf(p0, 100, tt.groups, tt.unread); got != tt.want {
+		expect(tt.groups, tt.readers)
+		if got := floorOf(p0, 100, tt.groups); got != tt.want {
 			t.Errorf("%s: floor %d, want %d", name, got, tt.want)
 		}
 	}

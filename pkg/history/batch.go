@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
@@ -59,6 +60,23 @@ type Quarantined struct {
 	At       time.Time
 }
 
+// QuarantinedKey tells quarantined records apart: each reader has its own say.
+type QuarantinedKey struct {
+	Position delivery.Position
+	Reader   string
+}
+
+// Key is the row's key.
+func (q Quarantined) Key() QuarantinedKey { return QuarantinedKey{q.Position, q.Reader} }
+
+// Merge is the row that both rows of one record and reader make: what was said first.
+func (q Quarantined) Merge(other Quarantined) Quarantined {
+	if cmp.Or(other.At.Compare(q.At), cmp.Compare(other.Reason, q.Reason)) < 0 {
+		return other
+	}
+	return q
+}
+
 // DeliveryKey tells deliveries apart.
 type DeliveryKey struct {
 	ReceivedAt int64 // Unix nanoseconds
@@ -76,7 +94,7 @@ type Batch struct {
 	Activities  map[string]Activity      // by webhook
 	States      map[string]failure.State // by webhook; the newest
 	Notices     map[string]failure.Notice
-	Quarantined map[delivery.Position]Quarantined
+	Quarantined map[QuarantinedKey]Quarantined
 }
 
 // Empty reports whether nothing was added.
@@ -97,6 +115,9 @@ func (b *Batch) AddDelivery(d delivery.Delivery, at delivery.Position) {
 // AddAttempt adds a record of `attempts`.
 func (b *Batch) AddAttempt(a delivery.Attempt) {
 	row, d, changes := FromAttempt(a)
+	if was, known := b.Attempts[row.Key()]; known {
+		row = row.Merge(was)
+	}
 	put(&b.Attempts, row.Key(), row)
 	if changes {
 		b.merge(d)
@@ -128,11 +149,21 @@ func (b *Batch) AddState(s failure.State) {
 	}
 }
 
-// AddNotice adds a record of `notices`.
-func (b *Batch) AddNotice(n failure.Notice) { put(&b.Notices, n.ID, n) }
+// AddNotice adds a record of `notices`. One that is raised again, after a crash, was raised first.
+func (b *Batch) AddNotice(n failure.Notice) {
+	was, known := b.Notices[n.ID]
+	if !known || cmp.Or(n.RaisedAt.Compare(was.RaisedAt), n.MailedAt.Compare(was.MailedAt), cmp.Compare(n.FailStreak, was.FailStreak)) < 0 {
+		put(&b.Notices, n.ID, n)
+	}
+}
 
 // AddQuarantined adds a record of `quarantine`.
-func (b *Batch) AddQuarantined(q Quarantined) { put(&b.Quarantined, q.Position, q) }
+func (b *Batch) AddQuarantined(q Quarantined) {
+	if was, known := b.Quarantined[q.Key()]; known {
+		q = q.Merge(was)
+	}
+	put(&b.Quarantined, q.Key(), q)
+}
 
 func put[K comparable, V any](m *map[K]V, k K, v V) {
 	if *m == nil {

@@ -106,6 +106,7 @@ type Attempt struct{ delivery.Attempt }
 
 // AttemptKey tells attempts apart.
 type AttemptKey struct {
+	ReceivedAt int64 // of the event, Unix nanoseconds: events of two tenants may have the same id
 	DeliveryID string
 	RunID      string
 	Attempt    int
@@ -115,7 +116,16 @@ type AttemptKey struct {
 
 // Key is the attempt's key.
 func (a Attempt) Key() AttemptKey {
-	return AttemptKey{a.DeliveryID, a.RunID, a.Attempt.Attempt, a.Kind, a.StartedAt.UnixNano()}
+	return AttemptKey{a.ReceivedAt.UnixNano(), a.DeliveryID, a.RunID, a.Attempt.Attempt, a.Kind, a.StartedAt.UnixNano()}
+}
+
+// Merge is the row that both rows of one attempt make. They differ only if the matcher said the same of an event
+// twice, after a crash: then the later one holds.
+func (a Attempt) Merge(other Attempt) Attempt {
+	if other.FinishedAt.After(a.FinishedAt) {
+		return other
+	}
+	return a
 }
 
 // FromAttempt is what a record of `attempts` says: the attempt, and what it makes of its delivery; false

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 )
 
@@ -162,5 +163,47 @@ func TestWhatTheMatcherSays(t *testing.T) {
 	failed := delivery.Attempt{Kind: delivery.KindConditionError, EventID: "event", WebhookID: "webhook", ReceivedAt: t0}
 	if a, _, changes = history.FromAttempt(failed); changes || fmt.Sprint(a.DeliveryID) != id {
 		t.Errorf("condition error: %+v", a)
+	}
+}
+
+// What comes again after a crash may say another time: one of both holds, in whatever order they come.
+func TestWhatComesAgainOtherwise(t *testing.T) {
+	capped := func(tenant string, received, at int) func(*history.Batch) {
+		return func(b *history.Batch) {
+			b.AddAttempt(delivery.Attempt{
+				Kind: delivery.KindCapped, Tenant: tenant, EventID: "event", Status: delivery.Capped,
+				ReceivedAt: t0.Add(time.Duration(received) * time.Second), FinishedAt: t0.Add(time.Duration(at) * time.Minute),
+			})
+		}
+	}
+	raised := func(streak int) func(*history.Batch) {
+		return func(b *history.Batch) {
+			b.AddNotice(failure.Notice{ID: "n", FailStreak: streak, RaisedAt: t0.Add(time.Duration(streak) * time.Second)})
+		}
+	}
+	unreadable := func(reader string, minute int) func(*history.Batch) {
+		return func(b *history.Batch) {
+			b.AddQuarantined(history.Quarantined{Position: at(3), Reader: reader, Reason: "no", At: t0.Add(time.Duration(minute) * time.Minute)})
+		}
+	}
+	for name, tt := range map[string]struct {
+		a, b func(*history.Batch)
+		rows func(history.Batch) int
+		want int
+	}{
+		"capped twice":                      {capped("acme", 0, 1), capped("acme", 0, 2), func(b history.Batch) int { return len(b.Attempts) }, 1},
+		"one id of two tenants":             {capped("acme", 0, 1), capped("globex", 5, 1), func(b history.Batch) int { return len(b.Attempts) }, 2},
+		"raised again":                      {raised(250), raised(251), func(b history.Batch) int { return len(b.Notices) }, 1},
+		"quarantined twice":                 {unreadable("sender", 1), unreadable("sender", 2), func(b history.Batch) int { return len(b.Quarantined) }, 1},
+		"quarantined by two of its readers": {unreadable("sender", 1), unreadable("recorder", 1), func(b history.Batch) int { return len(b.Quarantined) }, 2},
+	} {
+		var ab, ba history.Batch
+		tt.a(&ab)
+		tt.b(&ab)
+		tt.b(&ba)
+		tt.a(&ba)
+		if diff := cmp.Diff(ab, ba); diff != "" || tt.rows(ab) != tt.want {
+			t.Errorf("%s: %d rows, want %d; the order matters: %s", name, tt.rows(ab), tt.want, diff)
+		}
 	}
 }

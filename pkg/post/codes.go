@@ -1,6 +1,7 @@
 package post
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -43,15 +44,18 @@ func refused(out *delivery.Outcome, err error) {
 	}
 }
 
+// stopped is said of an attempt that a stop cut short.
+const stopped = "the attempt was given up because Doorstep stopped; nothing is to be done, it is made again"
+
 // timedOut is the code and the words for an attempt that ran out of time.
 func timedOut(connected bool, status int, limit time.Duration) (code, words string) {
 	switch {
 	case !connected:
 		return CodeConnectTimeout, fmt.Sprintf("there was no connection to the receiver within %s; check that its host is up and lets Doorstep in", limit)
 	case status == 0:
-		return CodeTimeout, fmt.Sprintf("the receiver did not answer within %s; it should answer first and do its work afterwards", limit)
+		return CodeTimeout, fmt.Sprintf("the receiver did not answer within %s; it should answer first and do its work afterwards, or raise the webhook's timeout_seconds (at most 30)", limit)
 	default:
-		return CodeTimeout, fmt.Sprintf("the receiver answered %d but its answer did not end within %s; it should send a short one", status, limit)
+		return CodeTimeout, fmt.Sprintf("the receiver answered %d but its answer did not end within %s; it should send a short one, at once", status, limit)
 	}
 }
 
@@ -69,17 +73,17 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 		out.ErrorCode, out.Error = f.code, clip(f.words)
 		return
 	}
-	out.ErrorCode, out.Error = CodeProtocol, fmt.Sprintf("the receiver's answer is not valid HTTP: %s", clip(err.Error()))
+	out.ErrorCode, out.Error = CodeProtocol, notHTTP(err)
 	switch {
 	case errors.Is(err, errTooLarge):
 		out.ErrorCode = CodeTooLarge
 		out.Error = fmt.Sprintf("the receiver answered %d with a body over %d KiB; it should send a short one", out.StatusCode, MaxBodyBytes>>10)
 	case headersTooLarge(err):
 		out.ErrorCode = CodeTooLarge
-		out.Error = fmt.Sprintf("the headers of the receiver's answer are over %d KiB", MaxHeaderBytes>>10)
+		out.Error = fmt.Sprintf("the headers of the receiver's answer are over %d KiB; it should send fewer or shorter ones", MaxHeaderBytes>>10)
 	case closed(err) && out.StatusCode != 0:
 		out.ErrorCode = CodeReset
-		out.Error = fmt.Sprintf("the receiver answered %d but closed the connection before the answer's end", out.StatusCode)
+		out.Error = fmt.Sprintf("the receiver answered %d but closed the connection before the answer's end; look for the cause in its log or its proxy's", out.StatusCode)
 	case closed(err) && reused:
 		out.ErrorCode = CodeReset
 		out.Error = "the receiver closed a connection that was kept open while a request was on its way; it should keep idle connections longer"
@@ -87,6 +91,21 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 		out.ErrorCode = CodeReset
 		out.Error = "the receiver closed the connection without an answer; look for the cause in its log or its proxy's"
 	}
+}
+
+// notHTTP says why an answer cannot be read. What the library says is not repeated: it quotes the answer.
+func notHTTP(err error) string {
+	switch text := err.Error(); {
+	case strings.Contains(text, "malformed HTTP"):
+		return "the receiver's answer does not begin as HTTP does; check the webhook's port, that a web server listens there, and whether it serves http or https"
+	case strings.Contains(text, "malformed MIME"), strings.Contains(text, "invalid header"), strings.Contains(text, "Content-Length"), strings.Contains(text, "transfer encoding"):
+		return "the headers of the receiver's answer are not valid HTTP; look for the cause in what writes them, the receiver or its proxy"
+	case strings.Contains(text, "chunk"):
+		return "the body of the receiver's answer is not validly chunked; look for the cause in what writes it, the receiver or its proxy"
+	case strings.Contains(text, "http2"), strings.Contains(text, "stream error"):
+		return "the receiver broke off the HTTP/2 exchange; look for the cause in its log or its proxy's"
+	}
+	return "the receiver's answer is not valid HTTP; look for the cause in its log or its proxy's"
 }
 
 // closed reports whether err says that the other side closed the connection.
@@ -106,17 +125,18 @@ func headersTooLarge(err error) bool {
 // dialWords is the code and the words for a dial that failed otherwise than by time.
 func dialWords(err error, remote string) (code, words string) {
 	if refusal := new(egress.Error); errors.As(err, &refusal) {
-		return CodeAddress, refusal.Reason
+		// Which address is not told: it may be one of the operator's own network.
+		return CodeAddress, "the webhook's host leads to an address that is not public, and webhooks are sent to public addresses only; point its name in DNS to a public one"
 	}
 	if dns := new(net.DNSError); errors.As(err, &dns) {
 		if dns.IsNotFound {
-			return CodeDNS, fmt.Sprintf("the host %s has no address in DNS; check the webhook's URL", dns.Name)
+			return CodeDNS, fmt.Sprintf("the host %s has no address in DNS; check the webhook's URL", shown(dns.Name))
 		}
-		return CodeDNS, fmt.Sprintf("the name %s could not be looked up; check the DNS servers of its domain", dns.Name)
+		return CodeDNS, fmt.Sprintf("the name %s could not be looked up; check the DNS servers of its domain", shown(dns.Name))
 	}
 	for _, local := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, local) {
-			return CodeLocal, "Doorstep could not open a connection for lack of resources of its own: " + local.Error()
+			return CodeLocal, "Doorstep could not open a connection for lack of resources of its own (" + local.Error() + "); nothing is to be done at the receiver, it is tried again"
 		}
 	}
 	switch {
@@ -125,9 +145,9 @@ func dialWords(err error, remote string) (code, words string) {
 	case errors.Is(err, syscall.ECONNRESET):
 		return CodeReset, fmt.Sprintf("%s closed the connection at once; check its firewall", remote)
 	case errors.Is(err, context.Canceled):
-		return CodeCancelled, "the connection was not needed any more"
+		return CodeCancelled, "the connection was not needed any more; nothing is to be done"
 	default:
-		return CodeUnreachable, fmt.Sprintf("%s cannot be reached: %v", remote, plain(err))
+		return CodeUnreachable, fmt.Sprintf("%s cannot be reached (%s); check the host's address in DNS, and that its network lets Doorstep in", cmp.Or(remote, "the receiver"), shown(plain(err).Error()))
 	}
 }
 
@@ -150,27 +170,37 @@ func tlsWords(err error) string {
 	)
 	switch {
 	case errors.As(err, &authority):
-		return "the receiver's certificate is not signed by an authority that is trusted here; it may be self-signed, or the server may not send the intermediate certificates"
+		return "the receiver's certificate is not signed by an authority that is trusted here; use one of a public authority, not a self-signed one, and let the server send the intermediate certificates too"
 	case errors.As(err, &hostname):
-		return fmt.Sprintf("the receiver's certificate is not for %s; check the webhook's URL", hostname.Host)
+		return fmt.Sprintf("the receiver's certificate is not for %s; check the host in the webhook's URL, or get a certificate for it", shown(hostname.Host))
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the receiver's certificate has expired or is not valid yet; renew it"
 	case errors.As(err, &record):
 		return "the receiver does not speak TLS on this port; check the port, and that the receiver serves https"
 	case errors.As(err, &alert):
-		return fmt.Sprintf("the receiver ended the TLS handshake (%v); it must offer TLS 1.2 or newer and ask for no client certificate", alert)
+		return fmt.Sprintf("the receiver ended the TLS handshake (%s); it must offer TLS 1.2 or newer and ask for no client certificate", shown(alert.Error()))
 	case closed(err):
 		return "the receiver closed the connection during the TLS handshake; check that it serves https on this port"
 	default:
-		return fmt.Sprintf("the TLS handshake with the receiver failed: %v", err)
+		return fmt.Sprintf("the TLS handshake with the receiver failed (%s); check its certificate and its TLS settings", shown(err.Error()))
 	}
 }
 
-// clip keeps words short and valid UTF-8: a receiver writes parts of them.
-func clip(s string) string {
-	const limit = 300
+// Lengths in bytes: of all words, and of a part that others wrote.
+const (
+	maxWords = 300
+	maxShown = 100
+)
+
+// clip keeps words short and valid UTF-8: others write parts of them.
+func clip(s string) string { return cut(s, maxWords) }
+
+// shown is such a part, so short that the words behind it are read too.
+func shown(s string) string { return cut(s, maxShown) }
+
+func cut(s string, limit int) string {
 	if len(s) > limit {
-		s = s[:limit] + "..."
+		s = strings.ToValidUTF8(s[:limit-len("...")], "") + "..."
 	}
 	return strings.ToValidUTF8(s, "?")
 }

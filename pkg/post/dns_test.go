@@ -117,10 +117,10 @@ func TestNames(t *testing.T) {
 		words     string
 	}{
 		"allowed":                     {[]string{"127.0.0.1"}, "", ""},
-		"private":                     {[]string{"10.0.0.1"}, post.CodeAddress, "10.0.0.1"},
-		"metadata":                    {[]string{"169.254.169.254"}, post.CodeAddress, "link-local"},
+		"private":                     {[]string{"10.0.0.1"}, post.CodeAddress, "not public"},
+		"metadata":                    {[]string{"169.254.169.254"}, post.CodeAddress, "not public"},
 		"mapped":                      {[]string{"::ffff:10.0.0.1"}, post.CodeAddress, ""},
-		"IPv6 private":                {[]string{"fd00::1"}, post.CodeAddress, "fd00::1"},
+		"IPv6 private":                {[]string{"fd00::1"}, post.CodeAddress, "not public"},
 		"all refused":                 {[]string{"10.0.0.1", "192.168.0.1", "::1"}, post.CodeAddress, ""},
 		"the allowed one of several":  {[]string{"10.0.0.1", "192.168.0.1", "127.0.0.1", "fd00::1"}, "", ""},
 		"the next one, if one is out": {[]string{"127.0.0.99", "127.0.0.1"}, "", ""},
@@ -173,7 +173,7 @@ func TestRebinding(t *testing.T) {
 	wantCode(t, attempt(t, client, post.Request{URL: url}), "")
 	client.Close() // the connection to the first address, which may go on being used
 	names.set("rebind.example", "127.0.0.2")
-	wantCode(t, attempt(t, client, post.Request{URL: url}), post.CodeAddress, "127.0.0.2")
+	wantCode(t, attempt(t, client, post.Request{URL: url}), post.CodeAddress, "not public")
 	if receiver.Count() != 1 {
 		t.Errorf("the receiver got %d requests, want 1", receiver.Count())
 	}

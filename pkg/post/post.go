@@ -31,22 +31,24 @@ import (
 
 // Limits of an answer, in bytes.
 const (
-	MaxHeaderBytes = 64 << 10 // of all headers
-	MaxBodyBytes   = 64 << 10
-	KeptBodyBytes  = 4 << 10 // of the body, in the outcome
-	keptHeaders    = 8 << 10 // of names and values, in the outcome
+	MaxHeaderBytes         = 64 << 10 // of all headers
+	MaxBodyBytes           = 64 << 10
+	DefaultKeepAnswerBytes = 4 << 10  // of the body, in the outcome
+	MaxKeepAnswerBytes     = 16 << 10 // the log holds every attempt
+	keptHeaders            = 8 << 10  // of names and values, in the outcome
 )
 
 // Config is how a Client connects. The zero Config is a strict client with the defaults.
 type Config struct {
-	Egress         egress.Policy    // where attempts may go
-	Version        string           // Doorstep's, for the header User-Agent; default "dev"
-	ConnectTimeout time.Duration    // for DNS, dial and TLS together; default 5 s
-	MaxIdle        int              // idle connections kept in all; default 1024
-	IdleTimeout    time.Duration    // how long a connection is kept idle; default 4 s
-	RootCAs        *x509.CertPool   // whom to trust; default the system's
-	Resolver       *net.Resolver    // default the system's
-	Now            func() time.Time // for Retry-After with a date; default time.Now
+	Egress          egress.Policy    // where attempts may go
+	Version         string           // Doorstep's, for the header User-Agent; default "dev"
+	ConnectTimeout  time.Duration    // for DNS, dial and TLS together; default 5 s
+	MaxIdle         int              // idle connections kept in all; default 1024
+	IdleTimeout     time.Duration    // how long a connection is kept idle; default 4 s
+	KeepAnswerBytes *int             // first bytes of an answer's body in the outcome, 0 to MaxKeepAnswerBytes; default DefaultKeepAnswerBytes
+	RootCAs         *x509.CertPool   // whom to trust; default the system's
+	Resolver        *net.Resolver    // default the system's
+	Now             func() time.Time // for Retry-After with a date; default time.Now
 }
 
 func (c Config) withDefaults() Config {
@@ -61,6 +63,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.IdleTimeout <= 0 {
 		c.IdleTimeout = 4 * time.Second // Node.js and Apache close after 5 s
+	}
+	if c.KeepAnswerBytes == nil {
+		c.KeepAnswerBytes = new(DefaultKeepAnswerBytes)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -80,27 +85,30 @@ type Request struct {
 // Client makes attempts. It is safe for concurrent use and keeps connections open between them.
 type Client struct {
 	config    Config
+	keep      int // first bytes of an answer's body
 	transport *http.Transport
 	userAgent []string
-	buffers   sync.Pool // of *[bufferSize]byte, for reading bodies
+	buffers   sync.Pool // of *[]byte, for reading bodies: what is kept, and room to pass over the rest
 
 	mu      sync.RWMutex
 	targets map[string]*http.Request // by URL as registered; accepted ones
 }
 
 const (
-	bufferSize = 2 * KeptBodyBytes
-	maxTargets = 16 << 10
+	passOverBytes = 4 << 10 // of a body, at once, behind what is kept
+	maxTargets    = 16 << 10
 )
 
 // New returns a client.
 func New(config Config) *Client {
 	config = config.withDefaults()
 	d := newDialer(config)
+	keep := min(max(*config.KeepAnswerBytes, 0), MaxKeepAnswerBytes)
 	return &Client{
 		config:    config,
+		keep:      keep,
 		userAgent: []string{"Doorstep/" + config.Version},
-		buffers:   sync.Pool{New: func() any { return new([bufferSize]byte) }},
+		buffers:   sync.Pool{New: func() any { return new(make([]byte, keep+passOverBytes)) }},
 		targets:   map[string]*http.Request{},
 		transport: &http.Transport{
 			Proxy:                  nil, // a proxy would dial addresses that nobody judged
@@ -137,17 +145,17 @@ func (c *Client) Post(ctx context.Context, r Request) delivery.Outcome {
 	a := &attempt{start: start}
 	limited, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	req := c.request(httptrace.WithClientTrace(limited, a.trace()), target, r, &out)
+	req, secrets := c.request(httptrace.WithClientTrace(limited, a.trace()), target, r, &out)
 
 	resp, err := c.transport.RoundTrip(req)
 	if err == nil {
-		err = c.read(resp, &out)
+		err = c.read(resp, secrets, &out)
 	}
 	a.describe(&out)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		out.ErrorCode, out.Error = CodeCancelled, "the attempt was given up because Doorstep stopped"
+		out.ErrorCode, out.Error = CodeCancelled, stopped
 	case limited.Err() != nil:
 		out.ErrorCode, out.Error = timedOut(a.got, out.StatusCode, r.Timeout)
 	default:
@@ -180,25 +188,31 @@ func (c *Client) target(raw string) (*http.Request, error) {
 	return target, nil
 }
 
-// request completes a target, and notes in out the headers that it sends.
-func (c *Client) request(ctx context.Context, target *http.Request, r Request, out *delivery.Outcome) *http.Request {
+// request completes a target, and notes in out the headers that it sends. It returns the secret values
+// among them too.
+func (c *Client) request(ctx context.Context, target *http.Request, r Request, out *delivery.Outcome) (*http.Request, []string) {
 	if r.ContentType == "" {
 		r.ContentType = "application/json"
 	}
 	header := make(http.Header, len(r.Header)+2)
 	noted := make([]delivery.Header, 0, len(r.Header)+2)
 	values := make([]string, 0, len(r.Header)+1) // one allocation for all
-	set := func(name, value string) {
-		name = http.CanonicalHeaderKey(name)
+	var secrets []string
+	set := func(name, value string, secret bool) {
 		n := len(values)
 		values = append(values, value)
 		header[name] = values[n : n+1 : n+1]
-		noted = append(noted, delivery.Header{Name: name, Value: masked(name, value)})
+		if secret {
+			secrets = append(secrets, credential(value))
+			value = mask
+		}
+		noted = append(noted, delivery.Header{Name: name, Value: value})
 	}
 	for _, h := range r.Header {
-		set(h.Name, h.Value)
+		name := http.CanonicalHeaderKey(h.Name)
+		set(name, h.Value, secretSent(name, h.Value))
 	}
-	set("Content-Type", r.ContentType)
+	set("Content-Type", r.ContentType, false)
 	header["User-Agent"] = c.userAgent
 	noted = append(noted, delivery.Header{Name: "User-Agent", Value: c.userAgent[0]})
 	out.RequestHeaders = noted
@@ -212,7 +226,7 @@ func (c *Client) request(ctx context.Context, target *http.Request, r Request, o
 		req.GetBody = func() (io.ReadCloser, error) { return newBody(r.Body), nil }
 		req.Body = newBody(r.Body)
 	}
-	return req
+	return req, secrets
 }
 
 // newBody is a body of a type that net/http knows to be in memory: it then writes headers and body

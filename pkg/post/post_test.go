@@ -149,7 +149,7 @@ func TestStatuses(t *testing.T) {
 	client := newClient(t)
 	for status, want := range map[int]struct{ code, words string }{
 		200: {"", ""}, 204: {"", ""}, 299: {"", ""},
-		300: {post.CodeRedirect, "not followed"}, 302: {post.CodeRedirect, "not followed"}, 304: {post.CodeRedirect, "304"}, 308: {post.CodeRedirect, "308"},
+		300: {post.CodeRedirect, "not followed"}, 302: {post.CodeRedirect, "another path of the same host"}, 304: {post.CodeRedirect, "304"}, 308: {post.CodeRedirect, "308"},
 		400: {post.CodeStatus, "400 Bad Request"}, 401: {post.CodeStatus, "credentials"}, 404: {post.CodeStatus, "path"}, 410: {post.CodeStatus, "no more"},
 		429: {post.CodeStatus, "rate limit"}, 500: {post.CodeStatus, "log"}, 599: {post.CodeStatus, "599:"}, 799: {post.CodeStatus, "799"},
 	} {
@@ -203,8 +203,8 @@ func TestConnectionsAreReused(t *testing.T) {
 	receiver := testkit.NewReceiver(t)
 	client := newClient(t)
 	answers := []testkit.Behaviour{
-		{}, {Status: 200, Body: []byte("ok")}, {Status: 500, Body: bytes.Repeat([]byte("e"), post.KeptBodyBytes)},
-		{Status: 404, Body: bytes.Repeat([]byte("e"), post.KeptBodyBytes+1)}, {Status: 200, Body: bytes.Repeat([]byte("x"), post.MaxBodyBytes)}, {Status: 302},
+		{}, {Status: 200, Body: []byte("ok")}, {Status: 500, Body: bytes.Repeat([]byte("e"), post.DefaultKeepAnswerBytes)},
+		{Status: 404, Body: bytes.Repeat([]byte("e"), post.DefaultKeepAnswerBytes+1)}, {Status: 200, Body: bytes.Repeat([]byte("x"), post.MaxBodyBytes)}, {Status: 302},
 	}
 	remotes := map[string]bool{}
 	for i, b := range answers {
@@ -213,7 +213,7 @@ func TestConnectionsAreReused(t *testing.T) {
 		if out.Phases.Reused != (i > 0) || out.RemoteAddress == "" || i > 0 && out.Phases.Connect != 0 {
 			t.Errorf("answer %d: reused %v, connect %s, remote %q", i, out.Phases.Reused, out.Phases.Connect, out.RemoteAddress)
 		}
-		if want := min(len(b.Body), post.KeptBodyBytes); len(out.ResponseBody) != want {
+		if want := min(len(b.Body), post.DefaultKeepAnswerBytes); len(out.ResponseBody) != want {
 			t.Errorf("answer %d: kept %d bytes of the body, want %d", i, len(out.ResponseBody), want)
 		}
 	}
@@ -257,7 +257,7 @@ func TestBodiesTooLarge(t *testing.T) {
 	receiver.Set("/ok", testkit.Behaviour{Status: 200, Body: bytes.Repeat([]byte("x"), post.MaxBodyBytes+1)})
 	out := attempt(t, client, post.Request{URL: receiver.URL + "/ok"})
 	wantCode(t, out, post.CodeTooLarge, "200", "64 KiB")
-	if len(out.ResponseBody) != post.KeptBodyBytes || out.StatusCode != 200 {
+	if len(out.ResponseBody) != post.DefaultKeepAnswerBytes || out.StatusCode != 200 {
 		t.Errorf("status %d, kept %d bytes", out.StatusCode, len(out.ResponseBody))
 	}
 	receiver.Set("/bad", testkit.Behaviour{Status: 503, Header: http.Header{"Retry-After": {"9"}}, Body: bytes.Repeat([]byte("x"), 4*post.MaxBodyBytes)})

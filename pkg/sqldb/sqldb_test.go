@@ -2,6 +2,7 @@ package sqldb_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 )
 
 // open opens a database with one table.
@@ -30,4 +32,38 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("%v, want %q and no password", err, want)
 		}
 	}
+}
+
+func TestRefused(t *testing.T) {
+	sqldbtest.Each(t, func(t *testing.T, cfg sqldb.Config) {
+		db, err := open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		exec := func(ctx context.Context, query string, args ...any) error {
+			_, err := db.Write.ExecContext(ctx, query, args...)
+			return err
+		}
+		if err := exec(t.Context(), `INSERT INTO things (id) VALUES ('twice')`); err != nil {
+			t.Fatal(err)
+		}
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		for name, tt := range map[string]struct {
+			err  error
+			want bool
+		}{
+			"a row that is there":  {exec(t.Context(), `INSERT INTO things (id) VALUES ('twice')`), true},
+			"a zero byte":          {exec(t.Context(), `INSERT INTO things (id) VALUES ($1)`, "a\x00b"), db.Postgres()}, // SQLite takes it
+			"an unknown table":     {exec(t.Context(), `INSERT INTO others (id) VALUES ('x')`), false},
+			"nobody waits for it":  {exec(gone, `INSERT INTO things (id) VALUES ('y')`), false},
+			"nothing is wrong":     {exec(t.Context(), `INSERT INTO things (id) VALUES ('z')`), false},
+			"wrapped, with a text": {fmt.Errorf("record: %w", exec(t.Context(), `INSERT INTO things (id) VALUES ('twice')`)), true},
+		} {
+			if got := sqldb.Refused(tt.err); got != tt.want {
+				t.Errorf("%s: refused %v, want %v: %v", name, got, tt.want, tt.err)
+			}
+		}
+	})
 }

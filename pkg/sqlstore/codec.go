@@ -49,6 +49,7 @@ type (
 		RetryCount          *int   `json:"retry_count,omitempty"`
 		TimeoutSeconds      *int64 `json:"timeout_seconds,omitempty"`
 		Reactivation        string `json:"reactivation,omitempty"`
+		KeepAnswers         *bool  `json:"keep_answers,omitempty"`
 	}
 )
 
@@ -64,6 +65,7 @@ func policyToRow(p tenant.Policy) policyRow {
 	return policyRow{
 		WarnAfter: p.WarnAfter, DisableAfter: p.DisableAfter, MaxWebhooksPerEvent: p.MaxWebhooksPerEvent,
 		RetryCount: p.RetryCount, TimeoutSeconds: wholeSeconds(p.Timeout), Reactivation: p.Reactivation,
+		KeepAnswers: p.KeepAnswers,
 	}
 }
 
@@ -71,6 +73,7 @@ func (r policyRow) policy() tenant.Policy {
 	return tenant.Policy{
 		WarnAfter: r.WarnAfter, DisableAfter: r.DisableAfter, MaxWebhooksPerEvent: r.MaxWebhooksPerEvent,
 		RetryCount: r.RetryCount, Timeout: fromSeconds(r.TimeoutSeconds), Reactivation: r.Reactivation,
+		KeepAnswers: r.KeepAnswers,
 	}
 }
 

@@ -29,6 +29,8 @@ var (
 	ErrNotFound = sqldb.ErrNotFound
 	// ErrConflict says that the row is not at the version any more that the change was based on.
 	ErrConflict = errors.New("changed meanwhile")
+	// ErrExists says that there is such a row already.
+	ErrExists = errors.New("exists already")
 	// ErrCursor says that a cursor was not made by the list that it is given to.
 	ErrCursor = errors.New("not a cursor of this list")
 )

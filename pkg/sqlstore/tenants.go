@@ -1,6 +1,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -42,6 +43,9 @@ func scanTenant(row sqldb.Scanner) (tenant.Tenant, error) {
 
 var selectTenants = "SELECT " + strings.Join(tenantColumns, ", ") + " FROM tenants"
 
+var insertTenant = "INSERT INTO tenants (" + strings.Join(tenantColumns, ", ") + ") VALUES (" +
+	sqldb.Places(len(tenantColumns)) + ") ON CONFLICT (id) DO NOTHING"
+
 // EnsureTenant makes an open tenant with the defaults if there is none of that id.
 func (s *Store) EnsureTenant(ctx context.Context, id string, now time.Time) error {
 	err := s.change(ctx, func(tx *sql.Tx) error { return ensureTenant(ctx, tx, id, now) })
@@ -51,17 +55,125 @@ func (s *Store) EnsureTenant(ctx context.Context, id string, now time.Time) erro
 	return nil
 }
 
+// hold keeps a tenant's row until the transaction ends: what is given to a tenant and its deletion come
+// one after the other. It reports whether there is such a row.
+func hold(ctx context.Context, tx *sql.Tx, id string) (bool, error) {
+	return affected(tx.ExecContext(ctx, "UPDATE tenants SET id = id WHERE id = $1", id))
+}
+
+// ensureTenant makes the tenant if it is missing, and holds it.
 func ensureTenant(ctx context.Context, tx *sql.Tx, id string, now time.Time) error {
-	values := tenantValues(tenant.Tenant{ID: id, Name: id, Open: true, Version: 1, CreatedAt: now, UpdatedAt: now})
-	res, err := tx.ExecContext(ctx, "INSERT INTO tenants ("+strings.Join(tenantColumns, ", ")+") VALUES ("+
-		sqldb.Places(len(values))+") ON CONFLICT (id) DO NOTHING", values...)
+	for {
+		held, err := hold(ctx, tx, id)
+		if err != nil || held {
+			return err
+		}
+		made, err := createTenant(ctx, tx, tenant.Tenant{ID: id, Name: id, Open: true, Version: 1, CreatedAt: now, UpdatedAt: now})
+		if err != nil || made {
+			return err
+		}
+		// Another transaction made it meanwhile, and may have ended.
+	}
+}
+
+// createTenant stores and announces t, and reports whether there was none of its id.
+func createTenant(ctx context.Context, tx *sql.Tx, t tenant.Tenant) (bool, error) {
+	made, err := affected(tx.ExecContext(ctx, insertTenant, tenantValues(t)...))
+	if err != nil || !made {
+		return false, err
+	}
+	return true, announce(ctx, tx, KindTenant, t.ID)
+}
+
+// affected reports whether a statement changed a row.
+func affected(res sql.Result, err error) (bool, error) {
 	if err != nil {
-		return err
+		return false, err
 	}
-	if n, err := res.RowsAffected(); err != nil || n == 0 {
+	n, err := res.RowsAffected()
+	return n > 0, err
+}
+
+// CreateTenant stores a new tenant as version 1 and returns it so. It errs with ErrExists.
+func (s *Store) CreateTenant(ctx context.Context, t tenant.Tenant) (tenant.Tenant, error) {
+	t.Version = 1
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		made, err := createTenant(ctx, tx, t)
+		if err == nil && !made {
+			err = ErrExists
+		}
 		return err
+	})
+	if err != nil {
+		return tenant.Tenant{}, fmt.Errorf("create tenant %s: %w", t.ID, err)
 	}
-	return announce(ctx, tx, KindTenant, id)
+	return t, nil
+}
+
+// UpdateTenant stores t, which was read at t.Version, as the next version and returns it so. It errs
+// with ErrConflict if the tenant has another version by now, with ErrNotFound if it is gone. The
+// creation time stays.
+func (s *Store) UpdateTenant(ctx context.Context, t tenant.Tenant) (tenant.Tenant, error) {
+	before := t.Version
+	t.Version++
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		done, err := affected(tx.ExecContext(ctx, "UPDATE tenants SET name = $1, open = $2, policy = $3, payload = $4, features = $5, "+
+			"profile = $6, version = $7, updated_at = $8 WHERE id = $9 AND version = $10",
+			t.Name, t.Open, sqldb.AsJSON(policyToRow(t.Policy)), sqldb.AsJSON(payloadToRow(t.Payload)), dict(t.Features),
+			t.Profile, int64(t.Version), sqldb.Nanos(t.UpdatedAt), t.ID, int64(before))) //nolint:gosec // both grow by ones
+		if err != nil || done {
+			return joinAnnounce(ctx, tx, err, KindTenant, t.ID)
+		}
+		if n, err := count(ctx, tx, "SELECT count(*) FROM tenants WHERE id = $1", t.ID); err != nil || n > 0 {
+			return cmp.Or(err, ErrConflict)
+		}
+		return ErrNotFound
+	})
+	if err != nil {
+		return tenant.Tenant{}, fmt.Errorf("update tenant %s: %w", t.ID, err)
+	}
+	return t, nil
+}
+
+// TenantInUseError says that a tenant cannot be deleted because of what it owns.
+type TenantInUseError struct {
+	Webhooks int
+	APIKeys  int
+}
+
+// Error is what it owns.
+func (e *TenantInUseError) Error() string {
+	return fmt.Sprintf("still owns webhooks (%d) and API keys (%d)", e.Webhooks, e.APIKeys)
+}
+
+// DeleteTenant removes a tenant that owns neither webhooks nor API keys. It errs with a
+// *TenantInUseError and with ErrNotFound.
+func (s *Store) DeleteTenant(ctx context.Context, id string) error {
+	err := s.change(ctx, func(tx *sql.Tx) error {
+		if held, err := hold(ctx, tx, id); err != nil || !held {
+			return cmp.Or(err, ErrNotFound)
+		}
+		webhooks, err := count(ctx, tx, "SELECT count(*) FROM webhooks WHERE tenant = $1", id)
+		if err != nil {
+			return err
+		}
+		keys, err := count(ctx, tx, "SELECT count(*) FROM api_keys WHERE tenant = $1", id)
+		if err != nil {
+			return err
+		}
+		if webhooks+keys > 0 {
+			return &TenantInUseError{Webhooks: webhooks, APIKeys: keys}
+		}
+		return remove(ctx, tx, KindTenant, id, "DELETE FROM tenants WHERE id = $1", id)
+	})
+	if err != nil {
+		return fmt.Errorf("delete tenant %s: %w", id, err)
+	}
+	return nil
+}
+
+func count(ctx context.Context, q sqldb.Queryer, query string, args ...any) (n int, err error) {
+	return n, q.QueryRowContext(ctx, query, args...).Scan(&n)
 }
 
 // Tenant is the tenant of that id. It errs with ErrNotFound.

@@ -30,6 +30,7 @@ type Policy struct {
 	RetryCount          *int
 	Timeout             *time.Duration
 	Reactivation        string // "console", "any", or empty
+	KeepAnswers         *bool  // body and headers of receivers' answers are kept in attempts; nil: they are
 }
 
 // Scope is what an API key may do.

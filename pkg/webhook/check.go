@@ -45,7 +45,7 @@ func (w Webhook) Check() invalid.Fields {
 	w.checkTypes(&f)
 	w.checkMaps(&f)
 	w.checkHeaders(&f)
-	w.checkPayload(&f)
+	f = append(f, w.Payload.Check()...)
 	if w.RetryCount != nil && (*w.RetryCount < 0 || *w.RetryCount > MaxRetryCount) {
 		f.Add("retry_count", "must be 0 to %d", MaxRetryCount)
 	}
@@ -166,23 +166,26 @@ func (w Webhook) checkHeaders(f *invalid.Fields) {
 
 var pathPattern = regexp.MustCompile(`^[^.\s]+(\.[^.\s]+)*$`)
 
-func (w Webhook) checkPayload(f *invalid.Fields) {
-	switch w.Payload.Format {
+// Check says everything that is wrong with p, fields named payload.format and so on.
+func (p Payload) Check() invalid.Fields {
+	var f invalid.Fields
+	switch p.Format {
 	case "", FormatRaw, FormatStandard, FormatCloudEvents, FormatThin:
 	default:
 		f.Add("payload.format", "must be raw, standard, cloudevents or thin")
 	}
-	if w.Payload.Exclude == nil {
-		return
+	if p.Exclude == nil {
+		return f
 	}
-	if n := len(*w.Payload.Exclude); n > MaxExcludePaths {
+	if n := len(*p.Exclude); n > MaxExcludePaths {
 		f.Add("payload.exclude", "has %d paths, the limit is %d", n, MaxExcludePaths)
 	}
-	for _, p := range *w.Payload.Exclude {
-		if len(p) > MaxExcludeLength || !utf8.ValidString(p) || !pathPattern.MatchString(p) {
-			f.Add("payload.exclude", "%q is not a path such as current.customer.email, at most %d bytes", clip(p), MaxExcludeLength)
+	for _, path := range *p.Exclude {
+		if len(path) > MaxExcludeLength || !utf8.ValidString(path) || !pathPattern.MatchString(path) {
+			f.Add("payload.exclude", "%q is not a path such as current.customer.email, at most %d bytes", clip(path), MaxExcludeLength)
 		}
 	}
+	return f
 }
 
 func clip(s string) string {

@@ -33,6 +33,7 @@ func Tenant(topic string, t tenant.Tenant) (*kgo.Record, error) {
 				WarnAfter: optional(t.Policy.WarnAfter), DisableAfter: optional(t.Policy.DisableAfter),
 				MaxWebhooksPerEvent: optional(t.Policy.MaxWebhooksPerEvent), RetryCount: optional(t.Policy.RetryCount),
 				TimeoutSeconds: seconds(t.Policy.Timeout), Reactivation: t.Policy.Reactivation,
+				KeepAnswers: t.Policy.KeepAnswers,
 			},
 			CreatedAt: nanos(t.CreatedAt), UpdatedAt: nanos(t.UpdatedAt),
 		}},
@@ -122,6 +123,7 @@ func tenantFromProto(version uint64, m *pb.Tenant) tenant.Tenant {
 			WarnAfter: fromOptional(p.WarnAfter), DisableAfter: fromOptional(p.DisableAfter),
 			MaxWebhooksPerEvent: fromOptional(p.MaxWebhooksPerEvent), RetryCount: fromOptional(p.RetryCount),
 			Timeout: fromSeconds(p.TimeoutSeconds), Reactivation: p.GetReactivation(),
+			KeepAnswers: p.KeepAnswers,
 		},
 		CreatedAt: at(m.GetCreatedAt()), UpdatedAt: at(m.GetUpdatedAt()),
 	}

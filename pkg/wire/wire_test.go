@@ -85,6 +85,9 @@ var (
 		Payload: webhook.Payload{Format: webhook.FormatRaw, Exclude: &[]string{}}, Features: map[string]bool{"webhooks": true}, Profile: "planmill",
 		Version: 9, CreatedAt: at(1), UpdatedAt: at(2),
 	}
+	sampleTenantOfLater = tenant.Tenant{ // fields added since the golden file of sampleTenant
+		ID: "acme", Policy: tenant.Policy{KeepAnswers: new(false)}, Version: 10,
+	}
 	sampleKey = tenant.APIKey{
 		ID: "key-1", Tenant: "acme", Name: "CI", Prefix: "dsk_abcd", Hash: [32]byte{1, 2, 3}, Scopes: tenant.Scopes(), DeveloperClientID: "client-1",
 		Version: 4, CreatedAt: at(1), ExpiresAt: at(2),
@@ -126,6 +129,7 @@ func codecs() map[string]codec {
 			return w, err
 		}},
 		"setting-tenant":        {sampleTenant, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenant) }, wire.ReadSetting},
+		"setting-tenant-later":  {sampleTenantOfLater, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenantOfLater) }, wire.ReadSetting},
 		"setting-api-key":       {sampleKey, func() (*kgo.Record, error) { return wire.APIKey("t", sampleKey) }, wire.ReadSetting},
 		"setting-administrator": {sampleAdministrator, func() (*kgo.Record, error) { return wire.Administrator("t", sampleAdministrator) }, wire.ReadSetting},
 		"setting-event-type":    {sampleType, func() (*kgo.Record, error) { return wire.EventType("t", sampleType) }, wire.ReadSetting},

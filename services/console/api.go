@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,8 @@ type route struct {
 	body                      any          // what the body is, for the description; nil: none
 	media                     string       // of the body; empty: application/json
 	maxBody                   int64
-	problems                  []int // beside 401, 403, 422 and 503
+	problems                  []int                      // beside 401, 403, 422 and 503
+	answers                   map[string]*huma.MediaType // of success, by media type; nil: as the handler's type says
 }
 
 // Reply is the body of every success.
@@ -116,6 +118,10 @@ func (s *Service) handler() http.Handler {
 	})
 	s.routeWebhooks(api)
 	s.routeEvents(api)
+	s.routeEventsRead(api)
+	s.routeDeliveries(api)
+	s.routeTail(api)
+	s.routeAudit(api)
 	s.routeKeys(api)
 	s.routeTenants(api)
 	// Huma describes its own error model beside ours.
@@ -149,6 +155,9 @@ func add[I, O any](s *Service, api huma.API, r route, handle func(context.Contex
 				"application/problem+json": {Schema: schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")},
 			},
 		}
+	}
+	if r.answers != nil {
+		op.Responses[strconv.Itoa(cmp.Or(r.status, http.StatusOK))] = &huma.Response{Content: r.answers}
 	}
 	if r.body != nil {
 		op.Middlewares = append(op.Middlewares, s.wantBody)

@@ -13,9 +13,12 @@ import (
 
 // Config is what a console needs to know.
 type Config struct {
-	Kafka  kafka.Config  `kong:"-"`
-	SQL    sqldb.Config  `kong:"-"`
-	Egress egress.Policy `kong:"-"` // which URLs may be registered
+	Kafka kafka.Config `kong:"-"`
+	SQL   sqldb.Config `kong:"-"`
+	// History is where the recorder keeps what has happened. The zero value: it is kept nowhere, and the
+	// routes that read it answer 503.
+	History sqldb.Config  `kong:"-"`
+	Egress  egress.Policy `kong:"-"` // which URLs may be registered
 
 	HTTP         string `name:"http" env:"DOORSTEP_HTTP_ADDR" default:":8080" help:"Address of the REST API, host:port."`
 	BootstrapKey string `name:"bootstrap-key" env:"DOORSTEP_BOOTSTRAP_KEY" help:"Platform API key with every scope, made at the first start, at least 20 characters. Empty: one is generated. Prefer the environment: a flag can be seen by other users of the machine."`
@@ -37,6 +40,9 @@ const minBootstrapKey = 20
 // Validate says what is wrong with the settings.
 func (c Config) Validate() error {
 	errs := []error{c.Kafka.Validate(), c.SQL.Validate(), c.Publish.Validate()}
+	if c.History != (sqldb.Config{}) {
+		errs = append(errs, c.History.Validate())
+	}
 	if c.HTTP == "" {
 		errs = append(errs, errors.New("http: a host:port is required"))
 	}

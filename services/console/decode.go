@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
 
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 )
@@ -30,6 +33,37 @@ func decode(raw []byte, into any, prefix string) invalid.Fields {
 		f.Add(orBody(prefix), "cannot be read: %s", err)
 	}
 	return f
+}
+
+// merged is before, what a caller has said so far, with a merge patch (RFC 7396) applied. readOnly are the
+// names that only Doorstep sets.
+func merged[T any](before T, patch []byte, readOnly []string) (after T, err error) {
+	// The patch by itself first, so that its faults are told by its own names.
+	var said map[string]any
+	f := decode(patch, &said, "")
+	if len(f) == 0 && said == nil {
+		f.Add("body", "must be an object")
+	}
+	checkNames(patch, reflect.TypeFor[T](), "", &f)
+	for i, fault := range f {
+		if fault.Message == notAField && slices.Contains(readOnly, fault.Name) {
+			f[i].Message = "is read-only"
+		}
+	}
+	if len(f) > 0 {
+		return after, f
+	}
+	whole, err := json.Marshal(before)
+	if err == nil {
+		whole, err = jsonpatch.MergePatch(whole, patch)
+	}
+	if err != nil {
+		return after, fmt.Errorf("apply merge patch: %w", err)
+	}
+	if f = decode(whole, &after, ""); len(f) == 0 {
+		checkNUL(whole, &f)
+	}
+	return after, f.Err()
 }
 
 func orBody(name string) string {

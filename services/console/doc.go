@@ -4,10 +4,16 @@
 //	REST ──▶ SQL (webhook and its outbox row, one transaction) ──drainer──▶ [webhooks] [settings]
 //	REST POST /events ──▶ [events]
 //	[settings] [states] ──▶ REST (is the type known, does the webhook fail)
+//	history, [events] and [deliveries] by position ──▶ REST (what became of it, with what bytes)
+//	REST POST /deliveries/{id}/resend ──▶ [deliveries]
 //
 // It promises that what commits in SQL reaches the topics within a second, in order per webhook, and
 // what rolls back never does: rows of the outbox are deleted only once their records are committed
 // in the log, and one drainer works at a time. At start everything is written to the topics again.
+//
+// The history is shown as the recorder has written it, and payloads as the log holds them, for as long as
+// it does. Nothing else waits for the history.
+//
 // Without SQL nothing can be registered, but events are taken; without the log it is the other way
 // round, and what was registered follows when the log is back.
 package console

@@ -44,16 +44,23 @@ type EventResult struct {
 }
 
 func (s *Service) routeEvents(api huma.API) {
-	one := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[EventInput](), true, "")
+	schemas := api.OpenAPI().Components.Schemas
+	one := schemas.Schema(reflect.TypeFor[EventInput](), true, "")
 	most := maxEvents
 	add(s, api, route{
 		id: "publish-events", method: http.MethodPost, path: "events", summary: "Publish an event, or an array of at most 1,000",
 		scope: tenant.ScopeEvents, status: http.StatusAccepted, maxBody: maxEventsBody, problems: []int{413, 429},
 		body: &huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeArray, Items: one, MaxItems: &most}}},
+		answers: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{
+			schemas.Schema(reflect.TypeFor[Reply[EventAccepted]](), true, ""), schemas.Schema(reflect.TypeFor[Reply[[]EventAccepted]](), true, ""),
+		}}}},
 	}, s.publishEvents)
 }
 
-func (s *Service) publishEvents(ctx context.Context, in *rawInput) (*output[any], error) {
+// acceptedOutput holds a Reply of EventAccepted, or of an array of them.
+type acceptedOutput struct{ Body any }
+
+func (s *Service) publishEvents(ctx context.Context, in *rawInput) (*acceptedOutput, error) {
 	events, array, err := decodeEvents(in.RawBody, time.Now())
 	if err != nil {
 		return nil, err
@@ -69,9 +76,9 @@ func (s *Service) publishEvents(ctx context.Context, in *rawInput) (*output[any]
 		accepted[i].ID = r.EventID
 	}
 	if array {
-		return reply[any](ctx, accepted), nil
+		return &acceptedOutput{reply(ctx, accepted).Body}, nil
 	}
-	return reply[any](ctx, accepted[0]), nil
+	return &acceptedOutput{reply(ctx, accepted[0]).Body}, nil
 }
 
 // refused is the problem of events that were not all accepted. Of an array it says what became of

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -92,9 +93,17 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// historyOf is where the history beside a database is: in the same of PostgreSQL, in a file of its own of SQLite.
+func historyOf(db sqldb.Config) sqldb.Config {
+	if db.SQLitePath != "" {
+		db.SQLitePath = filepath.Join(filepath.Dir(db.SQLitePath), "history.db")
+	}
+	return db
+}
+
 func config(t *testing.T, log kafka.Config, sql sqldb.Config) console.Config {
 	return console.Config{
-		Kafka: log, SQL: sql, HTTP: "127.0.0.1:0", BootstrapKey: bootKey,
+		Kafka: log, SQL: sql, History: historyOf(sql), HTTP: "127.0.0.1:0", BootstrapKey: bootKey,
 		Publish: publish.Config{MaxInFlight: 1000, MaxInFlightBytes: 16 << 20, Timeout: 2 * time.Second},
 		Egress:  egress.Policy{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/auth"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 )
 
@@ -19,6 +20,7 @@ type Problem struct {
 	Title     string         `json:"title" doc:"What kind of problem it is" example:"Unprocessable Entity"`
 	Status    int            `json:"status" doc:"The HTTP status" example:"422"`
 	Detail    string         `json:"detail,omitempty" doc:"What went wrong this time"`
+	Code      string         `json:"code,omitempty" doc:"Of a conflict that has several causes: which, e.g. webhook_deleted"`
 	RequestID string         `json:"request_id" doc:"Names the request in Doorstep's log"`
 	Errors    []FieldProblem `json:"errors,omitempty" doc:"The fields at fault"`
 
@@ -84,7 +86,7 @@ func (s *Service) problemOf(ctx context.Context, err error) *Problem {
 		return newProblem(http.StatusNotFound, "there is nothing of that id")
 	case errors.Is(err, sqlstore.ErrConflict):
 		return newProblem(http.StatusConflict, "it was changed by another request at the same time; read it and try again")
-	case errors.Is(err, sqlstore.ErrCursor):
+	case errors.Is(err, sqlstore.ErrCursor), errors.Is(err, sqlhistory.ErrCursor):
 		return invalidFields(invalid.Fields{{Name: "cursor", Message: "is not a next_cursor of this list"}})
 	case errors.Is(err, publish.ErrBusy):
 		return newProblem(http.StatusTooManyRequests, err.Error())
@@ -97,6 +99,23 @@ func (s *Service) problemOf(ctx context.Context, err error) *Problem {
 	}
 	s.log.Error("request failed", "request_id", requestID(ctx), "error", err)
 	return newProblem(http.StatusServiceUnavailable, "the request could not be carried out; try again later")
+}
+
+// unknownParameter is what huma says of a query parameter that an operation does not have.
+const unknownParameter = "unknown query parameter"
+
+// parameters are those that an operation has in its query.
+func parameters(op *huma.Operation) string {
+	var names []string
+	for _, p := range op.Parameters {
+		if p.In == "query" {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 // transform gives problems their request id, and turns huma's own errors (parameters, body size) into
@@ -113,6 +132,9 @@ func transform(ctx huma.Context, _ string, v any) (any, error) {
 			// The value is not repeated: it may be a secret.
 			if d != nil && d.Location != "" {
 				_, field, _ := strings.Cut(d.Location, ".")
+				if d.Message == unknownParameter {
+					d.Message = "is not a parameter of this; there are " + parameters(ctx.Operation())
+				}
 				p.Errors = append(p.Errors, FieldProblem{Field: field, Message: d.Message})
 			}
 		}

@@ -12,30 +12,42 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/process"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
 // Service is a console.
 type Service struct {
-	cfg       Config
-	log       *slog.Logger
-	listener  net.Listener
-	settings  *registry.Settings
-	states    *registry.States
-	publisher *publish.Publisher
-	target    target
-	store     atomic.Pointer[sqlstore.Store] // nil until SQL answered
-	drainer   drainer
-	tenants   sync.Map                 // ids of tenants that are known to exist
-	firstKey  atomic.Pointer[[32]byte] // hash of the platform key made at this start; nil: none was
-	requests  *prometheus.HistogramVec
+	cfg          Config
+	log          *slog.Logger
+	listener     net.Listener
+	settings     *registry.Settings
+	states       *registry.States
+	publisher    *publish.Publisher
+	target       target
+	store        atomic.Pointer[sqlstore.Store]   // nil until SQL answered
+	historyStore atomic.Pointer[sqlhistory.Store] // nil until its database answered
+	historyTried chan struct{}                    // closed once the history was opened, or could not be at first
+	payloads     payloads
+	runs         runs
+	topics       wire.Topics
+	drainer      drainer
+	stopping     chan struct{}            // closed when the console drains: answers that go on end
+	tails        chan struct{}            // one for each stream of attempts
+	audits       chan struct{}            // one for each audit
+	tenants      sync.Map                 // ids of tenants that are known to exist
+	firstKey     atomic.Pointer[[32]byte] // hash of the platform key made at this start; nil: none was
+	requests     *prometheus.HistogramVec
 }
 
 // New listens; Run serves.
@@ -44,7 +56,8 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, log: log, target: newTarget(cfg.Egress),
+		cfg: cfg, log: log, target: newTarget(cfg.Egress), historyTried: make(chan struct{}),
+		stopping: make(chan struct{}), tails: make(chan struct{}, maxTails), audits: make(chan struct{}, 1),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "doorstep_http_request_seconds", Help: "Time of requests to the console, by route and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -65,9 +78,10 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 		}
 	}
 	var err error
-	if s.drainer.topics, err = cfg.Kafka.Topics(); err != nil {
+	if s.topics, err = cfg.Kafka.Topics(); err != nil {
 		return nil, err
 	}
+	s.drainer.topics = s.topics
 	if s.listener, err = process.Listen(cfg.HTTP, "http"); err != nil {
 		return nil, err
 	}
@@ -79,7 +93,7 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 
 // connect makes the Kafka clients; they connect when they are used.
 func (s *Service) connect(metrics prometheus.Registerer) error {
-	keep, err := quarantine.New(s.drainer.topics.Quarantine, "console", s.log, metrics, time.Now)
+	keep, err := quarantine.New(s.topics.Quarantine, "console", s.log, metrics, time.Now)
 	if err != nil {
 		return err
 	}
@@ -93,7 +107,14 @@ func (s *Service) connect(metrics prometheus.Registerer) error {
 	}
 	cfg := s.cfg.Publish
 	cfg.Room = s.cfg.Room
-	s.publisher, err = publish.New(cfg, s.cfg.Kafka, "console", s.settings, s.log, metrics)
+	if s.publisher, err = publish.New(cfg, s.cfg.Kafka, "console", s.settings, s.log, metrics); err != nil {
+		return err
+	}
+	reader, err := kafka.NewReader(s.cfg.Kafka, "console-reader", s.log)
+	s.payloads = payloads{
+		reader: reader, admin: kadm.NewClient(s.publisher.Client()), embedded: s.cfg.Kafka.Embedded, log: s.log,
+		retention: map[string]retention{},
+	}
 	return err
 }
 
@@ -103,6 +124,7 @@ func (s *Service) Addr() string { return s.listener.Addr().String() }
 // Run serves until ctx ends, then finishes the requests under way.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.publisher.Close()
+	defer s.payloads.reader.Close()
 	server := &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
@@ -119,6 +141,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error {
 		defer stop()
 		<-ctx.Done()
+		close(s.stopping)
 		within, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if server.Shutdown(within) != nil {
@@ -129,6 +152,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.settings.Run(background) })
 	g.Go(func() error { return s.states.Run(background) })
 	g.Go(func() error { return s.keep(background) })
+	g.Go(func() error { return s.keepHistory(background) })
 	return g.Wait()
 }
 
@@ -211,6 +235,11 @@ func (s *Service) Ready() error {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		err = store.Ping(ctx)
+	}
+	select {
+	case <-s.historyTried: // but it need not be there
+	default:
+		err = errors.Join(err, newProblem(http.StatusServiceUnavailable, "the history is being opened; try again"))
 	}
 	return errors.Join(err, s.ready(s.settings.Ready()), s.ready(s.states.Ready()), s.keyReady())
 }

@@ -3,12 +3,14 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
+	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
@@ -18,13 +20,18 @@ type Tenant struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
 	Open      bool      `json:"open" doc:"Event types outside its catalogue are accepted"`
+	Policy    Policy    `json:"policy" doc:"Its own values; null: the installation's"`
+	Payload   Payload   `json:"payload" doc:"Of its webhooks that say nothing else"`
 	Profile   string    `json:"profile" doc:"The profile last applied"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
 func tenantView(t tenant.Tenant) Tenant {
-	return Tenant{ID: t.ID, Name: t.Name, Open: t.Open, Profile: t.Profile, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt}
+	return Tenant{
+		ID: t.ID, Name: t.Name, Open: t.Open, Policy: policyView(t.Policy), Payload: payloadView(t.Payload),
+		Profile: t.Profile, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+	}
 }
 
 // Me is the caller as Doorstep sees it.
@@ -38,6 +45,25 @@ func (s *Service) routeTenants(api huma.API) {
 		id: "list-tenants", method: http.MethodGet, path: "tenants", scope: tenant.ScopeAdmin,
 		summary: "List tenants: all for a platform key, else the key's own",
 	}, s.listTenants)
+	add(s, api, route{
+		id: "create-tenant", method: http.MethodPost, path: "tenants", summary: "Make a tenant; for a platform key",
+		scope: tenant.ScopeAdmin, status: http.StatusCreated, body: TenantInput{}, maxBody: maxBody, problems: []int{409, 413},
+	}, s.createTenant)
+	add(s, api, route{
+		id: "get-tenant", method: http.MethodGet, path: "tenants/{id}", summary: "Show a tenant: any for a platform key, else the key's own",
+		scope: tenant.ScopeAdmin, problems: []int{404},
+	}, s.getTenant)
+	add(s, api, route{
+		id: "patch-tenant", method: http.MethodPatch, path: "tenants/{id}",
+		summary: "Change a tenant (merge patch, RFC 7396); its own key may change name and payload only",
+		scope:   tenant.ScopeAdmin, body: TenantInput{}, media: "application/merge-patch+json", maxBody: maxBody,
+		problems: []int{404, 409, 413},
+	}, s.patchTenant)
+	add(s, api, route{
+		id: "delete-tenant", method: http.MethodDelete, path: "tenants/{id}",
+		summary: "Delete a tenant that owns neither webhooks nor API keys; for a platform key",
+		scope:   tenant.ScopeAdmin, status: http.StatusNoContent, problems: []int{404, 409},
+	}, s.deleteTenant)
 	add(s, api, route{id: "me", method: http.MethodGet, path: "me", summary: "Who am I"}, s.me)
 }
 
@@ -65,6 +91,108 @@ func (s *Service) listTenants(ctx context.Context, in *listInput) (*output[[]Ten
 		views[i] = tenantView(t)
 	}
 	return replyList(ctx, views, next), nil
+}
+
+func (s *Service) createTenant(ctx context.Context, in *rawInput) (*output[Tenant], error) {
+	if err := platformOnly(callerOf(ctx)); err != nil {
+		return nil, err
+	}
+	t, err := newTenant(in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	store, err := s.sql()
+	if err != nil {
+		return nil, err
+	}
+	t.CreatedAt = time.Now().UTC()
+	t.UpdatedAt = t.CreatedAt
+	t, err = store.CreateTenant(ctx, t)
+	if errors.Is(err, sqlstore.ErrExists) {
+		return nil, newProblem(http.StatusConflict, "there is a tenant of that id already; PATCH changes it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return reply(ctx, tenantView(t)), nil
+}
+
+// readTenant is the tenant of that id, if the caller may see it.
+func (s *Service) readTenant(ctx context.Context, store *sqlstore.Store, id string) (tenant.Tenant, error) {
+	if c := callerOf(ctx); !event.ValidTenant(id) || !c.Platform() && id != c.Tenant {
+		return tenant.Tenant{}, sqlstore.ErrNotFound
+	}
+	return store.Tenant(ctx, id)
+}
+
+func (s *Service) getTenant(ctx context.Context, in *idInput) (*output[Tenant], error) {
+	store, err := s.sql()
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.readTenant(ctx, store, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return reply(ctx, tenantView(t)), nil
+}
+
+func (s *Service) patchTenant(ctx context.Context, in *idRawInput) (*output[Tenant], error) {
+	store, err := s.sql()
+	if err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		t, err := s.patchTenantOnce(ctx, store, in)
+		if errors.Is(err, sqlstore.ErrConflict) && try < patchTries {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		return reply(ctx, tenantView(t)), nil
+	}
+}
+
+func (s *Service) patchTenantOnce(ctx context.Context, store *sqlstore.Store, in *idRawInput) (tenant.Tenant, error) {
+	t, err := s.readTenant(ctx, store, in.ID)
+	if err != nil {
+		return tenant.Tenant{}, err
+	}
+	if !callerOf(ctx).Platform() {
+		if err := checkOwnPatch(in.RawBody); err != nil {
+			return tenant.Tenant{}, err
+		}
+	}
+	if t, err = patchedTenant(t, in.RawBody); err != nil {
+		return tenant.Tenant{}, err
+	}
+	t.UpdatedAt = time.Now().UTC()
+	return store.UpdateTenant(ctx, t)
+}
+
+func (s *Service) deleteTenant(ctx context.Context, in *idInput) (*noOutput, error) {
+	if err := platformOnly(callerOf(ctx)); err != nil {
+		return nil, err
+	}
+	store, err := s.sql()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.readTenant(ctx, store, in.ID); err != nil {
+		return nil, err
+	}
+	if in.ID == event.DefaultTenant {
+		return nil, newProblem(http.StatusConflict, "this tenant is the installation's own: a platform key that names no tenant acts for it")
+	}
+	err = store.DeleteTenant(ctx, in.ID)
+	if use := new(sqlstore.TenantInUseError); errors.As(err, &use) {
+		return nil, newProblem(http.StatusConflict, fmt.Sprintf("the tenant %s; delete these first", use))
+	}
+	if err == nil {
+		s.tenants.Delete(in.ID)
+	}
+	return nil, err
 }
 
 func (s *Service) me(ctx context.Context, _ *noInput) (*output[Me], error) {

@@ -4,11 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"time"
-
-	jsonpatch "github.com/evanphx/json-patch/v5"
 
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/match"
@@ -69,36 +66,12 @@ func inputOf(w webhook.Webhook) WebhookInput {
 // patched is w with a merge patch (RFC 7396) applied, and the secret that the patch holds. It checks
 // all but where the URL leads. w itself stays.
 func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, string, error) {
-	// The patch by itself first, so that its faults are told by its own names.
-	var said map[string]any
-	f := decode(patch, &said, "")
-	if len(f) == 0 && said == nil {
-		f.Add("body", "must be an object")
-	}
-	checkNames(patch, reflect.TypeFor[WebhookInput](), "", &f)
-	for i, fault := range f {
-		if fault.Message == notAField && slices.Contains(readOnly(), fault.Name) {
-			f[i].Message = "is read-only"
-		}
-	}
-	if len(f) > 0 {
-		return webhook.Webhook{}, "", f
-	}
-	before, err := json.Marshal(inputOf(w)) //nolint:gosec // inputOf leaves the secret out
+	in, err := merged(inputOf(w), patch, readOnly())
 	if err != nil {
-		return webhook.Webhook{}, "", fmt.Errorf("patch webhook %s: %w", w.ID, err)
+		return webhook.Webhook{}, "", err
 	}
-	merged, err := jsonpatch.MergePatch(before, patch)
-	if err != nil {
-		return webhook.Webhook{}, "", fmt.Errorf("patch webhook %s: %w", w.ID, err)
-	}
-	var in WebhookInput
-	if f := decode(merged, &in, ""); len(f) > 0 {
-		return webhook.Webhook{}, "", f
-	}
-	checkNUL(merged, &f)
 	w = in.apply(w)
-	f = append(f, w.Check()...)
+	f := w.Check()
 	if len(f) == 0 {
 		f = match.CheckCondition(w.Condition)
 	}

@@ -36,7 +36,7 @@ type Webhook struct {
 	FailStreak          int        `json:"fail_streak" doc:"Failed attempts in a row"`
 	FailStreakStartedAt *time.Time `json:"fail_streak_started_at"`
 	FailureCount        uint64     `json:"failure_count" doc:"Failed attempts of all time"`
-	LastTriggeredAt     *time.Time `json:"last_triggered_at" doc:"The last attempt; of attempts without failures around them it may lag"`
+	LastTriggeredAt     *time.Time `json:"last_triggered_at" doc:"The last attempt, as soon as the history has it"`
 	LastSuccessAt       *time.Time `json:"last_success_at"`
 	LastFailedAt        *time.Time `json:"last_failed_at" doc:"The last failed attempt of the streak"`
 	LastFailureAt       *time.Time `json:"last_failure_at" doc:"The last failed attempt of all time"`
@@ -44,7 +44,7 @@ type Webhook struct {
 	MailedDisabledAt    *time.Time `json:"mailed_disabled_at"`
 	DisabledUntil       *time.Time `json:"disabled_until" doc:"The receiver asked for a wait until then"`
 	CanSend             bool       `json:"can_send" doc:"False while it is disabled, paused, or waits as its receiver asked"`
-	SuspendedCount      *int       `json:"suspended_count" doc:"Null: not counted"`
+	SuspendedCount      *int       `json:"suspended_count" doc:"Deliveries that wait for a release; null: the history cannot be reached"`
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`

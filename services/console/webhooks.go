@@ -43,12 +43,22 @@ func (s *Service) routeWebhooks(api huma.API) {
 }
 
 // show is a webhook as the API answers it, with its secret if secret.
-func (s *Service) show(w webhook.Webhook, of tenant.Tenant, secret bool) Webhook {
-	v := view(w, of, s.states.Get(w.ID, w.Generation), time.Now())
+func (s *Service) show(ctx context.Context, w webhook.Webhook, of tenant.Tenant, secret bool) Webhook {
+	v := s.shows(ctx, []webhook.Webhook{w}, of)[0]
 	if secret {
 		v.Secret = secretText(w)
 	}
 	return v
+}
+
+// shows are webhooks as the API answers them.
+func (s *Service) shows(ctx context.Context, webhooks []webhook.Webhook, of tenant.Tenant) []Webhook {
+	past, now := s.pastOf(ctx, webhooks), time.Now()
+	views := make([]Webhook, len(webhooks))
+	for i, w := range webhooks {
+		views[i] = past.over(view(w, of, s.states.Get(w.ID, w.Generation), now))
+	}
+	return views
 }
 
 func (s *Service) listWebhooks(ctx context.Context, in *listInput) (*output[[]Webhook], error) {
@@ -60,11 +70,7 @@ func (s *Service) listWebhooks(ctx context.Context, in *listInput) (*output[[]We
 	if err != nil {
 		return nil, err
 	}
-	views := make([]Webhook, len(webhooks))
-	for i, w := range webhooks {
-		views[i] = s.show(w, of, false)
-	}
-	return replyList(ctx, views, next), nil
+	return replyList(ctx, s.shows(ctx, webhooks, of), next), nil
 }
 
 func (s *Service) storeAndTenant(ctx context.Context) (*sqlstore.Store, tenant.Tenant, error) {
@@ -95,7 +101,7 @@ func (s *Service) createWebhook(ctx context.Context, in *rawInput) (*output[Webh
 	if w, err = store.CreateWebhook(ctx, w); err != nil {
 		return nil, err
 	}
-	return reply(ctx, s.show(w, of, true)), nil
+	return reply(ctx, s.show(ctx, w, of, true)), nil
 }
 
 // checkTarget adds what is wrong with where a URL leads to the faults that were found already, so that
@@ -127,7 +133,7 @@ func (s *Service) getWebhook(ctx context.Context, in *idInput) (*output[Webhook]
 		return nil, err
 	}
 	// Who may only read must not be able to sign.
-	return reply(ctx, s.show(w, of, callerOf(ctx).Allows(tenant.ScopeWebhooks))), nil
+	return reply(ctx, s.show(ctx, w, of, callerOf(ctx).Allows(tenant.ScopeWebhooks))), nil
 }
 
 func readWebhook(ctx context.Context, store *sqlstore.Store, of, id string) (webhook.Webhook, error) {
@@ -153,7 +159,7 @@ func (s *Service) patchWebhook(ctx context.Context, in *idRawInput) (*output[Web
 		if err != nil {
 			return nil, err
 		}
-		return reply(ctx, s.show(w, of, false)), nil
+		return reply(ctx, s.show(ctx, w, of, false)), nil
 	}
 }
 

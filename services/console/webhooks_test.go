@@ -35,7 +35,7 @@ func TestWebhookLife(t *testing.T) {
 		EventTypes: []string{"card.*", "board.created"}, Filters: map[string]string{"eventUser": "545"},
 		Headers: map[string]string{"X-A": "1", "X-B": "2"}, Payload: console.Payload{Format: webhook.FormatThin, Exclude: []string{"a.b"}},
 		TimeoutSeconds: 7, RateLimit: 5, MaxInFlight: 6, ExternalReference: "r", Metadata: map[string]string{"k": "v"},
-		Secret: made.Secret, APIKeyID: made.APIKeyID, CanSend: true, CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt,
+		Secret: made.Secret, APIKeyID: made.APIKeyID, CanSend: true, SuspendedCount: new(0), CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt,
 	}
 	if d := cmp.Diff(want, made); d != "" {
 		t.Errorf("created (-want +got):\n%s", d)

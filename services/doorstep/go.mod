@@ -10,6 +10,7 @@ require (
 	github.com/doorstep-dev/doorstep/services/console v0.0.0
 	github.com/doorstep-dev/doorstep/services/ingest v0.0.0
 	github.com/doorstep-dev/doorstep/services/matcher v0.0.0
+	github.com/doorstep-dev/doorstep/services/recorder v0.0.0
 	github.com/doorstep-dev/doorstep/services/sender v0.0.0
 	github.com/google/go-cmp v0.7.0
 	github.com/google/uuid v1.6.0
@@ -84,5 +85,7 @@ replace github.com/doorstep-dev/doorstep/services/console => ../console
 replace github.com/doorstep-dev/doorstep/services/ingest => ../ingest
 
 replace github.com/doorstep-dev/doorstep/services/matcher => ../matcher
+
+replace github.com/doorstep-dev/doorstep/services/recorder => ../recorder
 
 replace github.com/doorstep-dev/doorstep/services/sender => ../sender

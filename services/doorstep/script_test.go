@@ -26,13 +26,14 @@ import (
 //	ended NAME CODE             waits for exit code CODE
 //	stores                      starts a log and a Redis, and names them to the services
 //	ready URL                   waits until URL answers 200
+//	settled PATTERN COMMAND...  runs a command until a line of what it prints matches, e.g. what the history knows
 //	publish-until-it-arrives FILE TYPE
 //	                            publishes events of TYPE until FILE tells of one: a new webhook
 //	                            takes effect within a second
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": cmdStart, "await": cmdAwait, "interrupt": cmdInterrupt, "ended": cmdEnded, "publish-until-it-arrives": cmdPublish,
-		"stores": cmdStores, "ready": cmdReady,
+		"stores": cmdStores, "ready": cmdReady, "settled": cmdSettled,
 	}
 }
 
@@ -90,6 +91,22 @@ func cmdAwait(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		if time.Now().After(deadline) {
 			ts.Fatalf("%s: no line matches %q within %s; it holds:\n%s", args[0], args[1], patience, text)
+		}
+	}
+}
+
+func cmdSettled(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%v prints no line that matches %q within %s (%v)", args[1:], args[0], patience, err)
 		}
 	}
 }

@@ -40,6 +40,7 @@ require (
 	github.com/doorstep-dev/doorstep/services/console v0.0.0 // indirect
 	github.com/doorstep-dev/doorstep/services/ingest v0.0.0 // indirect
 	github.com/doorstep-dev/doorstep/services/matcher v0.0.0 // indirect
+	github.com/doorstep-dev/doorstep/services/recorder v0.0.0 // indirect
 	github.com/doorstep-dev/doorstep/services/sender v0.0.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/ebitengine/purego v0.10.1 // indirect
@@ -128,6 +129,8 @@ replace github.com/doorstep-dev/doorstep/services/console => ../console
 replace github.com/doorstep-dev/doorstep/services/ingest => ../ingest
 
 replace github.com/doorstep-dev/doorstep/services/matcher => ../matcher
+
+replace github.com/doorstep-dev/doorstep/services/recorder => ../recorder
 
 replace github.com/doorstep-dev/doorstep/services/sender => ../sender
 

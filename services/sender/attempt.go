@@ -71,6 +71,9 @@ func (s *Service) deliver(h *held, w webhook.Webhook) {
 		return
 	}
 
+	if !treatment.keepAnswers {
+		outcome.ResponseHeaders, outcome.ResponseBody = nil, nil
+	}
 	step := s.schedule.Decide(h.next(), outcome, treatment.retryCount, ended)
 	a := attemptOf(h, w, outcome, step, started, ended, s.cfg.Instance)
 	r := s.receipt(h)
@@ -89,7 +92,9 @@ func (s *Service) deliver(h *held, w webhook.Webhook) {
 func (s *Service) send(w webhook.Webhook, d delivery.Delivery, at time.Time, timeout time.Duration) delivery.Outcome {
 	signer, err := s.signers.of(w)
 	if err != nil {
-		return delivery.Outcome{URL: w.URL, ErrorCode: "secret", Error: "the webhook's secret cannot be read by this sender"}
+		s.log.Warn("nothing can be signed", "delivery", d.ID, "webhook", w.ID, "error", err)
+		return delivery.Outcome{URL: w.URL, ErrorCode: "secret", Error: "nothing was sent: the webhook's signing secret cannot be read; " +
+			"ask Doorstep's operator to look in the sender's log for its key, or delete the webhook and register it anew"}
 	}
 	header := make([]delivery.Header, 0, len(w.Headers)+5)
 	for _, h := range w.Headers {
@@ -150,7 +155,7 @@ func (s *Service) settle(h *held, f fate, reason delivery.SuspendReason, until t
 		case f == cancel:
 			a := fact(h, delivery.KindDecision, delivery.Cancelled)
 			a.StartedAt, a.FinishedAt, a.Instance = now, now, s.cfg.Instance
-			a.Outcome.ErrorCode, a.Outcome.Error = "webhook_deleted", "the webhook was deleted before this was delivered"
+			a.Outcome.ErrorCode, a.Outcome.Error = "webhook_deleted", "the webhook was deleted before this was delivered; register it anew if it is still wanted"
 			return wire.Attempt(s.topics.Attempts, a)
 		case f == suspend:
 			d.SuspendReason, d.SuspendedAt = reason, now

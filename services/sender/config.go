@@ -8,6 +8,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/post"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -20,10 +21,11 @@ type Config struct {
 	Instance string            `kong:"-"` // static membership; empty: dynamic
 	Version  string            `kong:"-"` // for the header User-Agent
 
-	MaxInFlight  int `name:"sender-max-in-flight" env:"DOORSTEP_SENDER_MAX_IN_FLIGHT" default:"2048" help:"POSTs in flight in this sender."`
-	MaxQueued    int `name:"sender-max-queued" env:"DOORSTEP_SENDER_MAX_QUEUED" default:"20000" help:"Deliveries queued in this sender's memory, at most 64 MiB of them."`
-	WarnAfter    int `name:"warn-after" env:"DOORSTEP_WARN_AFTER" default:"250" help:"Consecutive failed attempts after which administrators are warned."`
-	DisableAfter int `name:"disable-after" env:"DOORSTEP_DISABLE_AFTER" default:"500" help:"Consecutive failed attempts after which a webhook is disabled."`
+	MaxInFlight     int `name:"sender-max-in-flight" env:"DOORSTEP_SENDER_MAX_IN_FLIGHT" default:"2048" help:"POSTs in flight in this sender."`
+	MaxQueued       int `name:"sender-max-queued" env:"DOORSTEP_SENDER_MAX_QUEUED" default:"20000" help:"Deliveries queued in this sender's memory, at most 64 MiB of them."`
+	KeepAnswerBytes int `name:"sender-keep-answer-bytes" env:"DOORSTEP_SENDER_KEEP_ANSWER_BYTES" default:"4096" help:"First bytes of a receiver's answer that an attempt keeps, 0 to 16384; a tenant's policy may keep nothing of answers."`
+	WarnAfter       int `name:"warn-after" env:"DOORSTEP_WARN_AFTER" default:"250" help:"Consecutive failed attempts after which administrators are warned."`
+	DisableAfter    int `name:"disable-after" env:"DOORSTEP_DISABLE_AFTER" default:"500" help:"Consecutive failed attempts after which a webhook is disabled."`
 }
 
 // Validate says what is wrong with the settings.
@@ -36,6 +38,9 @@ func (c Config) Validate() error {
 	}
 	positive("sender-max-in-flight", c.MaxInFlight)
 	positive("sender-max-queued", c.MaxQueued)
+	if n := c.KeepAnswerBytes; n < 0 || n > post.MaxKeepAnswerBytes {
+		errs = append(errs, fmt.Errorf("sender-keep-answer-bytes: must be 0 to %d", post.MaxKeepAnswerBytes))
+	}
 	positive("warn-after", c.WarnAfter)
 	positive("disable-after", c.DisableAfter)
 	return errors.Join(append(errs, c.Kafka.Validate())...)

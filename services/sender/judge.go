@@ -38,15 +38,16 @@ func judge(w webhook.Webhook, exists bool, s failure.State, now time.Time) (fate
 	return send, ""
 }
 
-// treatment is how often and how long a webhook is tried.
+// treatment is how often and how long a webhook is tried, and whether its answers are kept.
 type treatment struct {
-	retryCount int
-	timeout    time.Duration
+	retryCount  int
+	timeout     time.Duration
+	keepAnswers bool
 }
 
 // treat takes the webhook's own values, else its tenant's, else the defaults.
 func treat(w webhook.Webhook, t tenant.Tenant) treatment {
-	out := treatment{webhook.DefaultRetryCount, webhook.DefaultTimeout}
+	out := treatment{webhook.DefaultRetryCount, webhook.DefaultTimeout, true}
 	for _, n := range []*int{t.Policy.RetryCount, w.RetryCount} {
 		if n != nil {
 			out.retryCount = *n
@@ -56,6 +57,9 @@ func treat(w webhook.Webhook, t tenant.Tenant) treatment {
 		if d != nil {
 			out.timeout = *d
 		}
+	}
+	if keep := t.Policy.KeepAnswers; keep != nil {
+		out.keepAnswers = *keep
 	}
 	return out
 }

@@ -44,15 +44,21 @@ func TestJudge(t *testing.T) {
 func TestTreat(t *testing.T) {
 	seven, five := 7, 5
 	minute := 20 * time.Second
-	if got := treat(webhook.Webhook{}, tenant.Tenant{}); got != (treatment{3, 10 * time.Second}) {
+	if got := treat(webhook.Webhook{}, tenant.Tenant{}); got != (treatment{3, 10 * time.Second, true}) {
 		t.Errorf("defaults: %+v", got)
 	}
 	theirs := tenant.Tenant{Policy: tenant.Policy{RetryCount: &seven, Timeout: &minute}}
-	if got := treat(webhook.Webhook{}, theirs); got != (treatment{7, minute}) {
+	if got := treat(webhook.Webhook{}, theirs); got != (treatment{7, minute, true}) {
 		t.Errorf("the tenant's: %+v", got)
 	}
-	if got := treat(webhook.Webhook{RetryCount: &five}, theirs); got != (treatment{5, minute}) {
+	if got := treat(webhook.Webhook{RetryCount: &five}, theirs); got != (treatment{5, minute, true}) {
 		t.Errorf("the webhook's: %+v", got)
+	}
+	for _, keep := range []bool{false, true} {
+		theirs := tenant.Tenant{Policy: tenant.Policy{KeepAnswers: &keep}}
+		if got := treat(webhook.Webhook{}, theirs); got.keepAnswers != keep {
+			t.Errorf("with keep_answers %v: %+v", keep, got)
+		}
 	}
 }
 

@@ -51,7 +51,7 @@ func newRigAt(t *testing.T, tiers string, brokers []string) *rig {
 		Kafka:       kafka.Config{Brokers: brokers, TopicPrefix: prefix, RetryTiers: tiers},
 		Redis:       redisstate.Config{URL: testkit.Redis(t), Prefix: prefix},
 		Egress:      egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true},
-		MaxInFlight: 100, MaxQueued: 1000, WarnAfter: 3, DisableAfter: 5,
+		MaxInFlight: 100, MaxQueued: 1000, KeepAnswerBytes: 100, WarnAfter: 3, DisableAfter: 5,
 	}
 	var err error
 	if r.topics, err = r.cfg.Kafka.Topics(); err != nil {

@@ -75,7 +75,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 		return nil, fmt.Errorf("sender: %w", err)
 	}
 	s.work, s.endWork = context.WithCancel(context.Background())
-	s.post = post.New(post.Config{Egress: cfg.Egress, Version: cfg.Version, MaxIdle: cfg.MaxInFlight})
+	s.post = post.New(post.Config{Egress: cfg.Egress, Version: cfg.Version, MaxIdle: cfg.MaxInFlight, KeepAnswerBytes: &cfg.KeepAnswerBytes})
 	s.keeper = newKeeper(s.redis.States(), s.states.Get,
 		func(tenant string) failure.Policy { return policyOf(cfg.policy(), s.settings.Tenant(tenant)) },
 		s.lanes.Client(), s.topics, log)

@@ -40,6 +40,12 @@ func SQLite(t *testing.T) sqldb.Config {
 // skipped, or fails where TEST_REQUIRE_REAL is 1.
 func Postgres(t *testing.T) sqldb.Config {
 	t.Helper()
+	return PostgresFor(t)
+}
+
+// PostgresFor is Postgres for a benchmark too.
+func PostgresFor(t testing.TB) sqldb.Config {
+	t.Helper()
 	server := os.Getenv("TEST_POSTGRES")
 	if server == "" {
 		if os.Getenv("TEST_REQUIRE_REAL") == "1" {

@@ -2277,7 +2277,9 @@ type Policy struct {
 	RetryCount          *uint32                `protobuf:"varint,4,opt,name=retry_count,json=retryCount,proto3,oneof" json:"retry_count,omitempty"`
 	TimeoutSeconds      *uint32                `protobuf:"varint,5,opt,name=timeout_seconds,json=timeoutSeconds,proto3,oneof" json:"timeout_seconds,omitempty"`
 	// "console" or "any".
-	Reactivation  string `protobuf:"bytes,6,opt,name=reactivation,proto3" json:"reactivation,omitempty"`
+	Reactivation string `protobuf:"bytes,6,opt,name=reactivation,proto3" json:"reactivation,omitempty"`
+	// Whether attempts keep the body and the headers of receivers' answers; absent: they do.
+	KeepAnswers   *bool `protobuf:"varint,7,opt,name=keep_answers,json=keepAnswers,proto3,oneof" json:"keep_answers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2352,6 +2354,13 @@ func (x *Policy) GetReactivation() string {
 		return x.Reactivation
 	}
 	return ""
+}
+
+func (x *Policy) GetKeepAnswers() bool {
+	if x != nil && x.KeepAnswers != nil {
+		return *x.KeepAnswers
+	}
+	return false
 }
 
 // ApiKey lets a caller in. The key itself is known to its holder only.
@@ -3112,7 +3121,7 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"updated_at\x18\t \x01(\x03R\tupdatedAt\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\xe8\x02\n" +
+	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\xa1\x03\n" +
 	"\x06Policy\x12\"\n" +
 	"\n" +
 	"warn_after\x18\x01 \x01(\rH\x00R\twarnAfter\x88\x01\x01\x12(\n" +
@@ -3121,12 +3130,14 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\vretry_count\x18\x04 \x01(\rH\x03R\n" +
 	"retryCount\x88\x01\x01\x12,\n" +
 	"\x0ftimeout_seconds\x18\x05 \x01(\rH\x04R\x0etimeoutSeconds\x88\x01\x01\x12\"\n" +
-	"\freactivation\x18\x06 \x01(\tR\freactivationB\r\n" +
+	"\freactivation\x18\x06 \x01(\tR\freactivation\x12&\n" +
+	"\fkeep_answers\x18\a \x01(\bH\x05R\vkeepAnswers\x88\x01\x01B\r\n" +
 	"\v_warn_afterB\x10\n" +
 	"\x0e_disable_afterB\x19\n" +
 	"\x17_max_webhooks_per_eventB\x0e\n" +
 	"\f_retry_countB\x12\n" +
-	"\x10_timeout_seconds\"\xf6\x01\n" +
+	"\x10_timeout_secondsB\x0f\n" +
+	"\r_keep_answers\"\xf6\x01\n" +
 	"\x06ApiKey\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n" +

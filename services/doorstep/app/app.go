@@ -27,6 +27,7 @@ import (
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
 
@@ -56,9 +57,10 @@ type service interface {
 	Ready() error
 }
 
-// The order of a stop: what takes work in first, what finishes it next, the stores last.
+// The order of a stop: what takes work in first, what finishes it next, what writes it down, the stores last.
 const (
 	stageStores = iota
+	stageRecorder
 	stageSender
 	stageMatcher
 	stageIntake
@@ -104,15 +106,16 @@ func (a *App) openStores(ctx context.Context, cfg *Config, metrics prometheus.Re
 		if err != nil {
 			return err
 		}
-		// What no group of this version reads is for people to look at. Suspended deliveries are
-		// promised to be kept, so they are not among it.
-		c.Unread = []string{topics.Attempts, topics.Notices, topics.Quarantine}
+		c.Kept = []string{topics.Suspended} // until a person releases or discards them
+		if c.Readers, err = recorder.Reads(cfg.Kafka); err != nil {
+			return err
+		}
 	}
 	stores, err := embedded.Open(ctx, c)
 	if err != nil {
 		return err
 	}
-	a.stores = stores
+	a.stores, cfg.history = stores, cfg.SQL
 	if c.Log {
 		cfg.Kafka.Brokers, cfg.Kafka.Embedded = stores.Brokers(), true
 	}
@@ -120,7 +123,7 @@ func (a *App) openStores(ctx context.Context, cfg *Config, metrics prometheus.Re
 		cfg.Redis.URL = stores.RedisURL()
 	}
 	if c.SQL {
-		cfg.SQL.SQLitePath = stores.SQLPath()
+		cfg.SQL.SQLitePath, cfg.history.SQLitePath = stores.SQLPath(), stores.HistoryPath()
 	}
 	return nil
 }
@@ -148,6 +151,11 @@ func applyTopics(ctx context.Context, cfg kafka.Config, log *slog.Logger) error 
 }
 
 func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error) {
+	r := cfg.Recorder
+	r.Kafka, r.SQL, r.Instance = cfg.Kafka, cfg.history, cfg.Instance
+	if _, err = add(a, "recorder", stageRecorder, metrics, r, recorder.New); err != nil {
+		return err
+	}
 	if a.console, err = add(a, "console", stageIntake, metrics, a.consoleConfig(cfg), console.New); err != nil {
 		return err
 	}
@@ -169,7 +177,7 @@ func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error
 
 func (a *App) consoleConfig(cfg Config) console.Config {
 	c := cfg.Console
-	c.Kafka, c.SQL, c.Egress, c.Room = cfg.Kafka, cfg.SQL, cfg.Egress, a.stores.Room
+	c.Kafka, c.SQL, c.History, c.Egress, c.Room = cfg.Kafka, cfg.SQL, cfg.history, cfg.Egress, a.stores.Room
 	mount, told := c.Mount, c.FirstKey
 	c.Mount = func(mux *http.ServeMux) {
 		a.admin.Mount(mux)

@@ -79,7 +79,7 @@ func TestFirstStartMakesAKeyThatLasts(t *testing.T) {
 		}
 	}
 	_, ready := get(t, a, "/readyz", "")
-	for _, name := range []string{"console", "ingest", "matcher", "sender"} {
+	for _, name := range []string{"console", "ingest", "matcher", "sender", "recorder"} {
 		if checks, _ := ready["checks"].(map[string]any); checks[name] != "ok" {
 			t.Errorf("/readyz says %v", ready)
 		}
@@ -116,11 +116,7 @@ func TestFailedStartLeavesNothingBehind(t *testing.T) {
 // Each store is the one at its address, where there is one.
 func TestStoresElsewhere(t *testing.T) {
 	cfg := config(t, t.TempDir())
-	topics, err := cfg.Kafka.Topics()
-	if err != nil {
-		t.Fatal(err)
-	}
-	elsewhere, err := embedded.Open(t.Context(), embedded.Config{Dir: t.TempDir(), Log: true, Redis: true, Unread: []string{topics.Attempts}})
+	elsewhere, err := embedded.Open(t.Context(), embedded.Config{Dir: t.TempDir(), Log: true, Redis: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
 
@@ -28,10 +29,13 @@ type Config struct {
 	Instance string
 
 	// The services' own settings; what they share (stores, egress, instance, room) is put in by New.
-	Ingest  ingest.Config
-	Matcher matcher.Config
-	Sender  sender.Config
-	Console console.Config
+	Ingest   ingest.Config
+	Matcher  matcher.Config
+	Sender   sender.Config
+	Recorder recorder.Config
+	Console  console.Config
+
+	history sqldb.Config // SQL, or the embedded file of the history
 }
 
 // Default is the settings of `doorstep up` in dir where nobody says anything but the environment
@@ -55,6 +59,7 @@ func Of(s settings.Services) (Config, error) {
 	return Config{
 		Kafka: kafka.Config(s.Kafka), Redis: redisstate.Config(s.Redis), SQL: sqldb.Config(s.SQL),
 		Egress: policy, Instance: s.Instance.Name,
-		Ingest: ingest.Config(s.Ingest), Matcher: matcher.Config(s.Matcher), Sender: sender.Config(s.Sender), Console: console.Config(s.Console),
+		Ingest: ingest.Config(s.Ingest), Matcher: matcher.Config(s.Matcher), Sender: sender.Config(s.Sender),
+		Recorder: recorder.Config(s.Recorder), Console: console.Config(s.Console),
 	}, nil
 }

@@ -42,7 +42,7 @@ type Config struct {
 }
 
 // services in the order in which they start; any order works.
-func services() []string { return []string{"console", "ingest", "matcher", "sender"} }
+func services() []string { return []string{"console", "recorder", "ingest", "matcher", "sender"} }
 
 // Cluster is a running Doorstep.
 type Cluster struct {

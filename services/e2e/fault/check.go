@@ -3,7 +3,6 @@ package fault
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -34,9 +33,9 @@ type Report struct {
 	Early                     []string // retries before their time
 	Repeats                   int      // POSTs beyond those that the schedule asks for
 	Unexplained               []string // repeats of what was committed, or that no disturbance explains
-	// Stalls is the longest time from an acknowledgement to the first POST for each set of kinds of disturbance
-	// that there was meanwhile.
-	Stalls        map[string]time.Duration
+	// Waits are the times from acknowledgements to first POSTs, for each set of kinds of disturbance that there
+	// was meanwhile.
+	Waits         map[string][]time.Duration
 	SlowestCommit time.Duration // from a POST's arrival to the commit of its record
 }
 
@@ -51,8 +50,9 @@ func (r Report) String() string {
 	fmt.Fprintf(&b, "%d events acknowledged, %d deliveries, %d POSTs: %d lost, %d wrong bodies, %d unknown, %d early retries, %d repeats (%d unexplained); longest from a POST to its commit, undisturbed, %s",
 		r.Events, r.Deliveries, r.Posts, len(r.Lost), len(r.WrongBodies), len(r.Unknown), len(r.Early), r.Repeats, len(r.Unexplained),
 		r.SlowestCommit.Round(time.Millisecond))
-	for _, kinds := range slices.SortedFunc(maps.Keys(r.Stalls), func(a, b string) int { return cmp.Compare(r.Stalls[a], r.Stalls[b]) }) {
-		fmt.Fprintf(&b, "\n  longest from acknowledgement to first POST %9s: %s", r.Stalls[kinds].Round(time.Millisecond), kinds)
+	b.WriteString("\n  from acknowledgement to first POST:      p50        p99    longest")
+	for _, w := range r.waits() {
+		fmt.Fprintf(&b, "\n  %9d deliveries %20s %10s %10s  %s", w.n, w.p50.Round(time.Millisecond), w.p99.Round(time.Millisecond), w.longest.Round(time.Millisecond), w.kinds)
 	}
 	for name, list := range map[string][]string{"lost": r.Lost, "wrong body": r.WrongBodies, "unknown": r.Unknown, "early": r.Early, "unexplained": r.Unexplained} {
 		for _, s := range list[:min(len(list), 10)] {
@@ -60,6 +60,25 @@ func (r Report) String() string {
 		}
 	}
 	return b.String()
+}
+
+// wait sums up the waits of one set of kinds.
+type wait struct {
+	kinds             string
+	n                 int
+	p50, p99, longest time.Duration
+}
+
+// waits are sorted by the longest.
+func (r Report) waits() []wait {
+	var out []wait
+	for kinds, all := range r.Waits {
+		slices.Sort(all)
+		n := len(all)
+		out = append(out, wait{kinds, n, all[n/2], all[n*99/100], all[n-1]})
+	}
+	slices.SortFunc(out, func(a, b wait) int { return cmp.Compare(a.longest, b.longest) })
+	return out
 }
 
 // key names a delivery as producers and receivers know it.
@@ -72,7 +91,7 @@ type key struct {
 func Check(h *History, rules Rules) Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	report := Report{Events: len(h.Acks), Posts: len(h.Posts), Stalls: map[string]time.Duration{}}
+	report := Report{Events: len(h.Acks), Posts: len(h.Posts), Waits: map[string][]time.Duration{}}
 	acks := map[string]Ack{}
 	for _, a := range h.Acks {
 		acks[a.Event] = a
@@ -124,7 +143,7 @@ func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 	warm := a.At.After(r.Warm)
 	if warm {
 		kinds := during(s.disturbances, a.At, posts[0].At)
-		report.Stalls[kinds] = max(report.Stalls[kinds], posts[0].At.Sub(a.At))
+		report.Waits[kinds] = append(report.Waits[kinds], posts[0].At.Sub(a.At))
 	}
 	if slow, ok := s.commit(); ok && warm {
 		report.SlowestCommit = max(report.SlowestCommit, slow)

@@ -15,8 +15,12 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
-// offsetsTopic is where Kafka keeps what groups commit.
-const offsetsTopic = "__consumer_offsets"
+const (
+	topicPrefix = "doorstep."
+	retryTiers  = "2s,4s,8s"
+	// offsetsTopic is where Kafka keeps what groups commit.
+	offsetsTopic = "__consumer_offsets"
+)
 
 // commits notes when the group of the senders committed each record as finished.
 type commits struct {

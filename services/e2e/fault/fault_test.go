@@ -30,15 +30,13 @@ import (
 )
 
 const (
-	apiKey      = "dsk_fault_0123456789abcdef0123456789abcdef"
-	topicPrefix = "doorstep."
-	retryTiers  = "2s,4s,8s"
-	types       = 10
-	healing     = 4 * time.Minute // for everything to be delivered once all is healed
+	apiKey  = "dsk_fault_0123456789abcdef0123456789abcdef"
+	types   = 10
+	healing = 4 * time.Minute // for everything to be delivered once all is healed
 )
 
 func replicas() map[string]int {
-	return map[string]int{"console": 2, "ingest": 2, "matcher": 2, "sender": 3}
+	return map[string]int{"console": 2, "ingest": 2, "matcher": 2, "recorder": 2, "sender": 3}
 }
 
 // hooks are 20 webhooks, each type wanted by two: most accept at once, two refuse each delivery
@@ -135,6 +133,7 @@ func TestFaults(t *testing.T) {
 	if !report.OK() {
 		t.Error("not every promise was kept")
 	}
+	w.audit()
 	if err := w.cluster.Stop(); err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -24,6 +25,7 @@ const (
 	killBroker     kind = "kill -9 broker"
 	emptyRedis     kind = "empty redis"
 	stopPostgres   kind = "stop postgres"
+	stopRecorders  kind = "stop recorders" // all of them: what they are to record waits in the log
 )
 
 // step is one disturbance of a plan.
@@ -51,19 +53,21 @@ func plan(seed uint64, total time.Duration, replicas map[string]int, brokers int
 		s := step{after: between(2*time.Second, 8*time.Second)}
 		switch n := chance.IntN(100); {
 		case n < 40:
-			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher", "sender", "matcher", "ingest", "console"), between(0, 4*time.Second)
+			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher", "sender", "matcher", "recorder", "ingest", "console"), between(0, 4*time.Second)
 		case n < 50: // gone for longer than the session
 			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher"), between(12*time.Second, 16*time.Second)
 		case n < 60:
-			s.kind, s.name, s.lasts = restartProcess, process("sender", "matcher", "ingest", "console"), between(0, time.Second)
+			s.kind, s.name, s.lasts = restartProcess, process("sender", "matcher", "recorder", "ingest", "console"), between(0, time.Second)
 		case n < 70:
 			s.kind, s.name, s.lasts = rollService, []string{"sender", "matcher"}[chance.IntN(2)], 0
 		case n < 77:
 			s.kind, s.name, s.lasts = pauseMatcher, process("matcher"), between(13*time.Second, 16*time.Second)
 		case n < 87:
 			s.kind, s.name, s.lasts = killBroker, fmt.Sprintf("kafka-%d", 1+chance.IntN(brokers)), between(time.Second, 8*time.Second)
-		case n < 94:
+		case n < 92:
 			s.kind, s.name, s.lasts = emptyRedis, "redis", between(0, 3*time.Second)
+		case n < 96:
+			s.kind, s.name, s.lasts = stopRecorders, "recorder", between(30*time.Second, 90*time.Second)
 		default:
 			s.kind, s.name, s.lasts = stopPostgres, "postgres", between(20*time.Second, time.Minute)
 		}
@@ -143,6 +147,8 @@ func (e executor) do(s step) error {
 			time.Sleep(s.lasts)
 			err = e.server("start", s.name)
 		}
+	case stopRecorders:
+		err = e.stopAll(s.name, s.lasts)
 	case stopPostgres:
 		if err = e.server("stop", s.name); err == nil {
 			time.Sleep(s.lasts)
@@ -152,6 +158,19 @@ func (e executor) do(s step) error {
 	d.To = time.Now()
 	e.history.Disturb(d)
 	return err
+}
+
+// stopAll stops every replica of a service for a while.
+func (e executor) stopAll(service string, lasts time.Duration) error {
+	var errs []error
+	for _, p := range e.cluster.Of(service) {
+		errs = append(errs, p.Stop())
+	}
+	time.Sleep(lasts)
+	for _, p := range e.cluster.Of(service) {
+		errs = append(errs, p.Start())
+	}
+	return errors.Join(errs...)
 }
 
 // scripts is where deploy/local/servers stands, seen from this package's directory.

@@ -110,7 +110,7 @@ func (d *drain) run(ctx context.Context) (Measure, error) {
 	s, err := sender.New(sender.Config{
 		Kafka: d.kafka, Redis: redisstate.Config{URL: d.servers.RedisURL(), Prefix: "bench:"},
 		Egress:      egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true},
-		MaxInFlight: 2048, MaxQueued: 20_000, WarnAfter: 250, DisableAfter: 500,
+		MaxInFlight: 2048, MaxQueued: 20_000, KeepAnswerBytes: 4096, WarnAfter: 250, DisableAfter: 500,
 	}, d.cfg.Logger, prometheus.NewRegistry())
 	if err != nil {
 		return Measure{}, err

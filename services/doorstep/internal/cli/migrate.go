@@ -7,6 +7,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/embedded"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 )
@@ -20,23 +21,39 @@ type migrateCmd struct {
 // want it done before.
 func (c *migrateCmd) Run(ctx context.Context, streams IO) error {
 	cfg, name := sqldb.Config(c.SQL), "PostgreSQL"
+	history := cfg
 	if cfg.PostgresURL == "" {
 		dir, err := embedded.Open(ctx, embedded.Config{Dir: c.Data, SQL: true})
 		if err != nil {
 			return err
 		}
 		defer dir.Close()
-		cfg.SQLitePath, name = dir.SQLPath(), "SQLite"
+		cfg.SQLitePath, history.SQLitePath, name = dir.SQLPath(), dir.HistoryPath(), "SQLite"
 	}
-	store, err := sqlstore.Open(ctx, cfg, slog.New(slog.DiscardHandler))
+	log := slog.New(slog.DiscardHandler)
+	store, err := sqlstore.Open(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
+	past, err := sqlhistory.Open(ctx, history, log)
+	if err != nil {
+		return err
+	}
+	defer past.Close()
+	return versions(ctx, streams, name, store.DB, past.DB)
+}
+
+// versions prints what the tables are now.
+func versions(ctx context.Context, streams IO, name string, store, history *sqldb.DB) error {
 	version, err := store.SchemaVersion(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(streams.Out, "%s is at schema version %d\n", name, version)
+	past, err := history.SchemaVersion(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(streams.Out, "%s is at schema version %d, the history's at %d\n", name, version, past)
 	return err
 }

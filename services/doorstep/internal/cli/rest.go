@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/client"
 )
@@ -24,28 +26,33 @@ func (r rest) client() (*client.Client, error) {
 }
 
 // pageSize is the most that the API gives at once.
-const pageSize = "500"
+const pageSize = 500
 
 // all reads every page of a list.
 func all[T any](ctx context.Context, r rest, path string, query url.Values) ([]T, error) {
+	items, _, err := some[T](ctx, r, path, query, math.MaxInt)
+	return items, err
+}
+
+// some reads up to most of a list, and reports whether there are more.
+func some[T any](ctx context.Context, r rest, path string, query url.Values, most int) (items []T, more bool, err error) {
 	cl, err := r.client()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if query == nil {
 		query = url.Values{}
 	}
-	query.Set("limit", pageSize)
-	items := []T{}
-	for {
+	for items = []T{}; ; {
+		query.Set("limit", strconv.Itoa(min(pageSize, most-len(items))))
 		var page []T
 		meta, err := cl.Do(ctx, http.MethodGet, path, query, nil, &page)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		items = append(items, page...)
-		if meta.NextCursor == "" {
-			return items, nil
+		if meta.NextCursor == "" || len(items) >= most {
+			return items, meta.NextCursor != "", nil
 		}
 		query.Set("cursor", meta.NextCursor)
 	}

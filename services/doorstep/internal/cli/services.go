@@ -9,6 +9,7 @@ import (
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
 
@@ -63,6 +64,22 @@ func (c *senderCmd) Run(streams IO) error {
 	return runService(streams, c.Log, c.Admin, "sender", cfg, sender.New)
 }
 
+type recorderCmd struct {
+	Recorder settings.Recorder `embed:""`
+	SQL      settings.SQL      `embed:""`
+	Kafka    settings.Kafka    `embed:""`
+	Instance settings.Instance `embed:""`
+	Admin    admin             `embed:""`
+	Log      logging           `embed:""`
+}
+
+// Run records until it is stopped.
+func (c *recorderCmd) Run(streams IO) error {
+	cfg := recorder.Config(c.Recorder)
+	cfg.Kafka, cfg.SQL, cfg.Instance = kafka.Config(c.Kafka), sqldb.Config(c.SQL), c.Instance.Name
+	return runService(streams, c.Log, c.Admin, "recorder", cfg, recorder.New)
+}
+
 type consoleCmd struct {
 	Console settings.Console `embed:""`
 	SQL     settings.SQL     `embed:""`
@@ -76,7 +93,7 @@ type consoleCmd struct {
 // DOORSTEP_BOOTSTRAP_KEY names one instead.
 func (c *consoleCmd) Run(streams IO) error {
 	cfg := console.Config(c.Console)
-	cfg.Kafka, cfg.SQL = kafka.Config(c.Kafka), sqldb.Config(c.SQL)
+	cfg.Kafka, cfg.SQL, cfg.History = kafka.Config(c.Kafka), sqldb.Config(c.SQL), sqldb.Config(c.SQL)
 	cfg.FirstKey = func(key string) { printKey(streams.Out, key) }
 	var err error
 	if cfg.Egress, err = c.Egress.Policy(); err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
 
@@ -33,6 +34,8 @@ type (
 	Matcher matcher.Config
 	// Sender makes POSTs of deliveries.
 	Sender sender.Config
+	// Recorder keeps the history.
+	Recorder recorder.Config
 	// Console is the REST API.
 	Console console.Config
 )
@@ -63,6 +66,7 @@ type Services struct {
 	Ingest   Ingest   `embed:""`
 	Matcher  Matcher  `embed:""`
 	Sender   Sender   `embed:""`
+	Recorder Recorder `embed:""`
 	Egress   Egress   `embed:""`
 	Kafka    Kafka    `embed:""`
 	Redis    Redis    `embed:""`

@@ -1,0 +1,97 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/history"
+	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+// Resent names the run that was started.
+type Resent struct {
+	ID    string `json:"id" format:"uuid" doc:"The delivery"`
+	RunID string `json:"run_id" format:"uuid"`
+}
+
+// runs makes the ids of runs, each greater than those before it.
+type runs struct {
+	mu   sync.Mutex
+	last string
+}
+
+// next is the id of a run that is started now, after the run that the history knows as the latest.
+func (r *runs) next(known string, now time.Time) string {
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never errs
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = max(delivery.NewRunID(known, now, random), delivery.NewRunID(r.last, now, random))
+	return r.last
+}
+
+func (s *Service) resend(ctx context.Context, in *idInput) (*output[Resent], error) {
+	row, err := s.delivery(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.resendable(ctx, row); err != nil {
+		return nil, err
+	}
+	d, err := s.record(ctx, row)
+	if err != nil {
+		return nil, err
+	}
+	d = d.Again(s.runs.next(row.RunID, time.Now()), delivery.CauseResend)
+	if err := s.send(ctx, d); err != nil {
+		return nil, err
+	}
+	s.log.Info("delivery is sent again", "delivery", d.ID, "run", d.RunID, "webhook", d.WebhookID, "key", callerOf(ctx).Key.ID)
+	return reply(ctx, Resent{ID: d.ID, RunID: d.RunID}), nil
+}
+
+// resendable errs if there is nobody to send a delivery to.
+func (s *Service) resendable(ctx context.Context, row history.Delivery) error {
+	if row.Status == delivery.Capped {
+		return conflict("capped", "nothing was made for the webhooks that were cut, so nothing can be sent again")
+	}
+	store, err := s.sql()
+	if err != nil {
+		return err
+	}
+	if _, err = store.Webhook(ctx, row.Tenant, row.WebhookID); errors.Is(err, sqlstore.ErrNotFound) {
+		return conflict("webhook_deleted", "the webhook was deleted, so there is nobody to send it to")
+	}
+	return err
+}
+
+func conflict(code, detail string) *Problem {
+	p := newProblem(http.StatusConflict, detail)
+	p.Code = code
+	return p
+}
+
+// send writes a delivery to its lane, and returns once all in-sync replicas have it.
+func (s *Service) send(ctx context.Context, d delivery.Delivery) error {
+	if s.cfg.Room != nil && s.cfg.Room() != nil {
+		return publish.ErrNoRoom
+	}
+	r, err := wire.Delivery(s.topics.Deliveries, d)
+	if err != nil {
+		return err
+	}
+	// The caller's context is not the record's: it would take others of its batch along.
+	if err := s.publisher.Client().ProduceSync(context.WithoutCancel(ctx), r).FirstErr(); err != nil {
+		s.log.Error("run not written", "delivery", d.ID, "run", d.RunID, "error", err)
+		return newProblem(http.StatusServiceUnavailable,
+			"the log did not answer in time; look at the delivery before you try again, for it may be on its way")
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/history"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+// historyTimeout bounds how long a webhook waits for what the history knows of it.
+const historyTimeout = time.Second
+
+// keepHistory opens the history, as soon as its database answers, for as long as the console runs. Nothing
+// but its own routes waits for it.
+func (s *Service) keepHistory(ctx context.Context) error {
+	if s.cfg.History == (sqldb.Config{}) {
+		close(s.historyTried)
+		return nil
+	}
+	store := s.openHistory(ctx)
+	if store == nil {
+		return nil
+	}
+	s.historyStore.Store(store)
+	<-ctx.Done()
+	if err := store.Close(); err != nil {
+		s.log.Warn("close the history", "error", err)
+	}
+	return nil
+}
+
+// openHistory tries until it is open; it returns nil if ctx ends first.
+func (s *Service) openHistory(ctx context.Context) *sqlhistory.Store {
+	for try := 1; ; try++ {
+		store, err := sqlhistory.Open(ctx, s.cfg.History, s.log)
+		if try == 1 {
+			close(s.historyTried)
+		}
+		if err == nil {
+			return store
+		}
+		if try == 1 && ctx.Err() == nil {
+			s.log.Warn("the history cannot be used; trying again", "error", err)
+		}
+		if !wait(ctx, time.Second, nil) {
+			return nil
+		}
+	}
+}
+
+// history is the store of what has happened, or the problem that there is none yet.
+func (s *Service) history() (*sqlhistory.Store, error) {
+	if store := s.historyStore.Load(); store != nil {
+		return store, nil
+	}
+	return nil, newProblem(http.StatusServiceUnavailable, "the history cannot be reached yet; try again")
+}
+
+// past is what the history knows of webhooks, by id. The zero value knows nothing.
+type past struct {
+	known      bool
+	activities map[string]history.Activity
+	suspended  map[string]int
+}
+
+// pastOf asks the history. A webhook is shown without, if it does not answer.
+func (s *Service) pastOf(ctx context.Context, webhooks []webhook.Webhook) past {
+	store, err := s.history()
+	if err != nil || len(webhooks) == 0 {
+		return past{}
+	}
+	ids := make([]string, len(webhooks))
+	for i, w := range webhooks {
+		ids[i] = w.ID
+	}
+	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
+	defer cancel()
+	p := past{known: true}
+	if p.activities, err = store.Activities(ctx, ids); err == nil {
+		p.suspended, err = store.SuspendedCounts(ctx, ids)
+	}
+	if err != nil {
+		s.log.Warn("webhooks shown without their history", "error", err)
+		return past{}
+	}
+	return p
+}
+
+// over is a webhook's view with what the history knows of it.
+func (p past) over(v Webhook) Webhook {
+	if !p.known {
+		return v
+	}
+	a := p.activities[v.ID]
+	v.LastTriggeredAt = orNull(later(orZero(v.LastTriggeredAt), a.LastTriggeredAt))
+	v.LastSuccessAt = orNull(later(orZero(v.LastSuccessAt), a.LastSuccessAt))
+	v.SuspendedCount = new(p.suspended[v.ID])
+	return v
+}
+
+func orZero(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}

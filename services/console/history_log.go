@@ -1,0 +1,123 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+)
+
+const (
+	readRecordTimeout = 5 * time.Second
+	retentionTimeout  = 2 * time.Second
+	retentionFor      = time.Minute // that a topic's retention is remembered
+)
+
+// errGone says that the log does not hold a record any more.
+var errGone = errors.New("gone from the log")
+
+// payloads reads records of the log at positions that the history has noted.
+type payloads struct {
+	reader   *kafka.Reader
+	admin    *kadm.Client
+	embedded bool
+	log      *slog.Logger
+
+	mu        sync.Mutex
+	retention map[string]retention // by topic
+}
+
+// retention is how long a topic keeps its records, when it was last asked for.
+type retention struct {
+	words   string // e.g. "7 days"; empty: not known
+	askedAt time.Time
+}
+
+// read is the record at a position. It errs with errGone, or with a problem if the log is away.
+func (p *payloads) read(ctx context.Context, at delivery.Position) (*kgo.Record, error) {
+	within, cancel := context.WithTimeout(ctx, readRecordTimeout)
+	defer cancel()
+	records, err := p.reader.ReadAt(within, []delivery.Position{at})
+	if err != nil {
+		p.log.Warn("record not read", "topic", at.Topic, "partition", at.Partition, "offset", at.Offset, "error", err)
+		return nil, newProblem(http.StatusServiceUnavailable, "the log cannot be reached; try again")
+	}
+	if r := records[at]; r != nil {
+		return r, nil
+	}
+	return nil, errGone
+}
+
+// gone is the problem that what stood in a topic is there no more.
+func (p *payloads) gone(ctx context.Context, what, topic string) *Problem {
+	detail := what + " is no longer in the log"
+	if kept := p.retentionOf(ctx, topic); kept != "" {
+		detail += fmt.Sprintf(", which keeps %s for %s", topic, kept)
+	}
+	if p.embedded {
+		detail += "; an embedded log that has reached its size drops the oldest before that"
+	}
+	return newProblem(http.StatusGone, detail)
+}
+
+// retentionOf asks Kafka how long a topic keeps its records, in words; empty if that cannot be said.
+func (p *payloads) retentionOf(ctx context.Context, topic string) string {
+	p.mu.Lock()
+	was, asked := p.retention[topic]
+	p.mu.Unlock()
+	now := time.Now()
+	if asked && now.Sub(was.askedAt) < retentionFor {
+		return was.words
+	}
+	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
+	defer cancel()
+	configs, err := p.admin.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		p.log.Warn("retention not known", "topic", topic, "error", err)
+		return was.words
+	}
+	words := ""
+	for _, c := range configs {
+		for _, kv := range c.Configs {
+			if kv.Key == "retention.ms" && kv.Value != nil {
+				words = keptFor(*kv.Value)
+			}
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retention[topic] = retention{words, now}
+	return words
+}
+
+// keptFor says a retention.ms in words: "7 days", "36 hours"; empty for none.
+func keptFor(ms string) string {
+	n, err := strconv.ParseInt(ms, 10, 64)
+	if err != nil || n < 0 {
+		return ""
+	}
+	d := time.Duration(n) * time.Millisecond
+	for _, unit := range []struct {
+		of   time.Duration
+		name string
+	}{{24 * time.Hour, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}, {time.Second, "second"}} {
+		if d < unit.of || d%unit.of != 0 {
+			continue
+		}
+		if n := d / unit.of; n != 1 {
+			return fmt.Sprintf("%d %ss", n, unit.name)
+		}
+		return "1 " + unit.name
+	}
+	return d.String()
+}
