@@ -79,12 +79,13 @@ func (q Quarantined) Merge(other Quarantined) Quarantined {
 
 // DeliveryKey tells deliveries apart.
 type DeliveryKey struct {
+	Tenant     string // two tenants' events may have one id
 	ReceivedAt int64 // Unix nanoseconds
 	ID         string
 }
 
 // Key is the delivery's key.
-func (d Delivery) Key() DeliveryKey { return DeliveryKey{d.ReceivedAt.UnixNano(), d.ID} }
+func (d Delivery) Key() DeliveryKey { return DeliveryKey{d.Tenant, d.ReceivedAt.UnixNano(), d.ID} }
 
 // Batch is what some records say, one row for each thing that they speak of. The zero Batch is empty.
 type Batch struct {

@@ -1,3 +1,6 @@
+// Package sqlhistorytest is what a database must do for pkg/sqlhistory: one suite for the reads and one for
+// the writes, run on SQLite always and on PostgreSQL where the environment names one; and a history to
+// measure with.
 package sqlhistorytest
 
 import (
