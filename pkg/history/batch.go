@@ -80,7 +80,7 @@ func (q Quarantined) Merge(other Quarantined) Quarantined {
 // DeliveryKey tells deliveries apart.
 type DeliveryKey struct {
 	Tenant     string // two tenants' events may have one id
-	ReceivedAt int64 // Unix nanoseconds
+	ReceivedAt int64  // Unix nanoseconds
 	ID         string
 }
 
