@@ -11,7 +11,7 @@ LDFLAGS := -X github.com/doorstep-dev/doorstep/pkg/obs.version=$(VERSION)
 UNCACHED := ./pkg/archtest ./services/e2e/...
 
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
-REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqlstore ./pkg/registry ./pkg/publish \
+REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish \
 	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/console ./services/e2e
 
 .DEFAULT_GOAL := help
