@@ -37,9 +37,9 @@ const (
 	stepSuspended
 	stepReleased
 	stepsPerAttempt
-
-	finished = 1 << 40
 )
+
+const finished = 1 << 40
 
 func step(attempts, within int) int64 { return int64(attempts)*stepsPerAttempt + int64(within) }
 

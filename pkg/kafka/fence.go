@@ -65,7 +65,7 @@ func fenceGone(ctx context.Context, client *kgo.Client, group, idPrefix string) 
 func fence(ctx context.Context, client *kgo.Client, id string) error {
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.TransactionalID = &id
-	req.TransactionTimeoutMillis = int32(SessionTimeout.Milliseconds())
+	req.TransactionTimeoutMillis = int32(SessionTimeout.Milliseconds()) //nolint:gosec // seconds
 	for {
 		resp, err := req.RequestWith(ctx, client)
 		if err == nil {

@@ -89,7 +89,7 @@ func (s *Store) deleteDays(ctx context.Context, table string, first day) (gone i
 
 // deleteOld deletes rows in short transactions, so that others write in between.
 func (s *Store) deleteOld(ctx context.Context, table, key, old string, args ...any) (gone int64, err error) {
-	query := fmt.Sprintf("DELETE FROM %s WHERE (%s) IN (SELECT %s FROM %s WHERE %s LIMIT %d)", table, key, key, table, old, expireRows)
+	query := fmt.Sprintf("DELETE FROM %s WHERE (%s) IN (SELECT %s FROM %s WHERE %s LIMIT %d)", table, key, key, table, old, expireRows) //nolint:gosec // constants
 	for {
 		done, err := s.Write.ExecContext(ctx, query, args...)
 		if err != nil {

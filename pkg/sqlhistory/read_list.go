@@ -252,7 +252,7 @@ func (q *query) union(parts []string) string {
 		return parts[0]
 	}
 	for i, part := range parts {
-		parts[i] = "SELECT * FROM (" + part + ") AS part" + strconv.Itoa(i)
+		parts[i] = "SELECT * FROM (" + part + ") AS part" + strconv.Itoa(i) //nolint:unqueryvet // the part names its columns
 	}
 	return strings.Join(parts, " UNION ALL ") + q.ordered()
 }

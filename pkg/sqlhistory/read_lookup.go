@@ -73,6 +73,7 @@ func (l lookup) lateral() string {
 		}
 		arrays[i] = "(SELECT $" + strconv.Itoa(i+1) + "::" + of + "[])"
 	}
+	//nolint:unqueryvet // what is found names its columns
 	return "SELECT found.*, key.place - 1 FROM unnest(" + strings.Join(arrays, ", ") + ") WITH ORDINALITY AS key (" +
 		strings.Join(l.columns, ", ") + ", place) CROSS JOIN LATERAL (" + l.statement + ") AS found"
 }
@@ -103,5 +104,6 @@ func (l lookup) single() string {
 	for i, name := range l.columns {
 		places = append(places, "key."+name, "$"+strconv.Itoa(i+1))
 	}
+	//nolint:unqueryvet // what is found names its columns
 	return "SELECT found.*, $" + strconv.Itoa(len(l.columns)+1) + " FROM (" + strings.NewReplacer(places...).Replace(l.statement) + ") AS found"
 }

@@ -57,16 +57,16 @@ func activityValues(a history.Activity) []any {
 
 func stateValues(s failure.State) []any {
 	return []any{
-		text(s.WebhookID), text(s.Tenant), int64(s.Generation), int64(s.Version), int64(s.FailStreak),
+		text(s.WebhookID), text(s.Tenant), int64(s.Generation), int64(s.Version), int64(s.FailStreak), //nolint:gosec // grow by ones
 		sqldb.Nanos(s.FailStreakStartedAt), sqldb.Nanos(s.LastFailedAt), sqldb.Nanos(s.LastFailureAt),
-		int64(s.FailureCount), sqldb.Nanos(s.LastSuccessAt), s.Disabled, sqldb.Nanos(s.DisabledAt), text(s.DisableReason),
+		int64(s.FailureCount), sqldb.Nanos(s.LastSuccessAt), s.Disabled, sqldb.Nanos(s.DisabledAt), text(s.DisableReason), //nolint:gosec // grows by ones
 		sqldb.Nanos(s.DisabledUntil), sqldb.Nanos(s.WarnedAt), int64(s.LastStatusCode), text(s.LastError),
 	}
 }
 
 func noticeValues(n failure.Notice) []any {
 	return []any{
-		text(n.ID), text(n.Kind), text(n.Tenant), text(n.WebhookID), int64(n.Generation), int64(n.FailStreak),
+		text(n.ID), text(n.Kind), text(n.Tenant), text(n.WebhookID), int64(n.Generation), int64(n.FailStreak), //nolint:gosec // grows by ones
 		sqldb.Nanos(n.FailStreakStartedAt), sqldb.Nanos(n.RaisedAt), int64(n.LastStatusCode), text(n.LastError),
 		text(n.NoticeID), text(n.MailTo), sqldb.Nanos(n.MailedAt),
 	}

@@ -87,7 +87,7 @@ func TestQueryFaults(t *testing.T) {
 }
 
 func TestEncodeDetail(t *testing.T) {
-	for data, want := range map[string]string{"": "null", "null": "null", ` { "a" : 1.0 } `: ` { "a" : 1.0 } `, `"data":null}`: ""} {
+	for data, want := range map[string]string{"": "null", "null": "null", `{ "a" : 1.0 }`: `{ "a" : 1.0 }`, `"data":null}`: ""} {
 		got, err := encodeDetail(EventDetail{Event: Event{Type: `"data":null}`}, Data: []byte(data)}, Meta{RequestID: "r"})
 		if (err == nil) != (want != "") {
 			t.Errorf("%q: %v", data, err)

@@ -94,7 +94,7 @@ func checkQuery(hc huma.Context) []error {
 
 func queryFaults(query url.Values) (faults []error) {
 	for name, values := range query {
-		fault := ""
+		var fault string
 		switch {
 		case len(values) > 1:
 			fault = "is given more than once"

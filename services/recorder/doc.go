@@ -3,12 +3,12 @@
 //
 // It reads, in the group "recorder", and writes by pkg/history's rules:
 //
-//	events                              events
-//	deliveries, deliveries.suspended    deliveries (the payload stays in the log, its position is kept)
-//	attempts                            attempts, deliveries, webhook_activity
-//	states                              webhook_states
-//	notices                             notices
-//	quarantine                          quarantine
+//	events                           -> events
+//	deliveries, deliveries.suspended -> deliveries (the payload stays in the log, its position is kept)
+//	attempts                         -> attempts, deliveries, webhook_activity
+//	states                           -> webhook_states
+//	notices                          -> notices
+//	quarantine                       -> quarantine
 //
 // What cannot be read, and what SQL refuses for good, goes to `quarantine` with its position and the reason.
 //

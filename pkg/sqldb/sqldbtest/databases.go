@@ -3,6 +3,7 @@
 package sqldbtest
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
 	"net/url"
@@ -62,11 +63,11 @@ func PostgresFor(t testing.TB) sqldb.Config {
 		t.Fatal(err)
 	}
 	schema := "t_" + rand.Text()
-	if _, err := db.Exec(`CREATE SCHEMA "` + schema + `"`); err != nil {
+	if _, err := db.ExecContext(t.Context(), `CREATE SCHEMA "`+schema+`"`); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := db.Exec(`DROP SCHEMA "` + schema + `" CASCADE`); err != nil {
+		if _, err := db.ExecContext(context.Background(), `DROP SCHEMA "`+schema+`" CASCADE`); err != nil {
 			t.Error(err)
 		}
 		_ = db.Close()

@@ -75,7 +75,7 @@ type generator struct {
 }
 
 func newGenerator(l Load) *generator {
-	r := rand.New(rand.NewPCG(1, 2))
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // test data
 	return &generator{
 		Load: l, random: r, at: l.Start,
 		webhooks: rand.NewZipf(r, 1.1, 1, uint64(l.Webhooks-1)), //nolint:gosec // positive
@@ -91,7 +91,7 @@ func (g *generator) event(b *history.Batch, most int) int {
 	}
 	first := int(g.webhooks.Uint64()) //nolint:gosec // below Webhooks
 	tenant := g.Tenant(first)
-	e := event.Record{Event: event.Event{
+	e := event.Record{Event: event.Event{ //nolint:gosec // an id, not a key
 		ID: g.id(), Tenant: tenant, Type: g.Type(int(g.types.Uint64())), OccurredAt: g.at.Add(-time.Second), //nolint:gosec // below Types
 	}, ReceivedAt: g.at, IDAssigned: true, APIKeyID: "8491cf7b-8f5f-564b-ac9e-d233e3cc88d9"}
 	if g.random.IntN(3) > 0 {

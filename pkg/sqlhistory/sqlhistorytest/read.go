@@ -44,7 +44,7 @@ func RunRead(t *testing.T, open func(t *testing.T) sqldb.Config) {
 // at one time: in two days, before and behind midnight.
 type draw struct{ *rand.Rand }
 
-func seeded(n uint64) draw { return draw{rand.New(rand.NewPCG(n, n))} }
+func seeded(n uint64) draw { return draw{rand.New(rand.NewPCG(n, n))} } //nolint:gosec // test data
 
 var midnight = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 

@@ -132,7 +132,7 @@ func faults(s *sqlhistory.Store, want history.Batch) (faults []string) {
 		var got [3]int64
 		err := s.Read.QueryRowContext(ctx, `SELECT generation, version, fail_streak FROM webhook_states WHERE webhook_id = $1`, id).
 			Scan(&got[0], &got[1], &got[2])
-		add("state of "+id, err, [3]int64{int64(state.Generation), int64(state.Version), int64(state.FailStreak)}, got)
+		add("state of "+id, err, [3]int64{int64(state.Generation), int64(state.Version), int64(state.FailStreak)}, got) //nolint:gosec // small
 	}
 	return faults
 }
@@ -190,7 +190,7 @@ func records(t *rapid.T) (all []record) {
 	for range rapid.IntRange(0, 4).Draw(t, "states") {
 		g, v := rapid.Uint64Range(1, 2).Draw(t, "generation"), rapid.Uint64Range(1, 3).Draw(t, "version")
 		all = append(all, func(b *history.Batch) {
-			b.AddState(failure.State{WebhookID: webhook, Tenant: "acme", Generation: g, Version: v, FailStreak: int(10*g + v)})
+			b.AddState(failure.State{WebhookID: webhook, Tenant: "acme", Generation: g, Version: v, FailStreak: int(10*g + v)}) //nolint:gosec // small
 		})
 	}
 	return all
@@ -262,10 +262,10 @@ func (l life) attempt(run string, kind delivery.Kind, n int, status delivery.Sta
 		EventID: l.event, EventType: "card.updated", Cause: delivery.CauseRelease, Status: status, StartedAt: start,
 		FinishedAt: l.received.Add(time.Duration(n) * time.Hour), Position: delivery.Position{Topic: "deliveries", Partition: 2, Offset: 3},
 	}
-	switch status {
-	case delivery.Delivered:
+	if status == delivery.Delivered {
 		a.Outcome.StatusCode = 204
-	case delivery.Retrying:
+	}
+	if status == delivery.Retrying {
 		a.NextAttemptAt = a.FinishedAt.Add(time.Minute)
 	}
 	return func(b *history.Batch) { b.AddAttempt(a) }

@@ -145,7 +145,7 @@ func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 		kinds := during(s.disturbances, a.At, posts[0].At)
 		report.Waits[kinds] = append(report.Waits[kinds], posts[0].At.Sub(a.At))
 	}
-	if slow, ok := s.commit(); ok && warm {
+	if slow, ok := s.commitTime(); ok && warm {
 		report.SlowestCommit = max(report.SlowestCommit, slow)
 	}
 	report.Repeats += max(0, len(posts)-1-r.Hooks[hook].Fails)
@@ -161,15 +161,22 @@ func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 			continue
 		}
 		what := fmt.Sprintf("%s: POST %d came %s after the one before, at %s", name, i+1, gap.Round(time.Millisecond), posts[i].At.Format("15:04:05.000"))
-		for _, record := range s.records {
-			what += fmt.Sprintf("; record of %s committed %s", record.Written.Format("15:04:05.000"), record.Committed.Format("15:04:05.000"))
-		}
+		what += s.commits()
 		if accepted {
 			report.Unexplained = append(report.Unexplained, what)
 		} else {
 			report.Early = append(report.Early, what)
 		}
 	}
+}
+
+// commits says when the records were committed.
+func (s story) commits() string {
+	var b strings.Builder
+	for _, r := range s.records {
+		fmt.Fprintf(&b, "; record of %s committed %s", r.Written.Format("15:04:05.000"), r.Committed.Format("15:04:05.000"))
+	}
+	return b.String()
 }
 
 // explains reports whether the POST at index i may repeat an earlier one: when a disturbance began, the record
@@ -191,9 +198,9 @@ func (s story) explains(i int, slack time.Duration) bool {
 	return false
 }
 
-// commit is how long the record of a delivery that was POSTed once took to be committed; false: it was
+// commitTime is how long the record of a delivery that was POSTed once took to be committed; false: it was
 // POSTed more often, or something was disturbed meanwhile.
-func (s story) commit() (time.Duration, bool) {
+func (s story) commitTime() (time.Duration, bool) {
 	if len(s.posts) != 1 || len(s.records) != 1 || s.records[0].Committed.IsZero() {
 		return 0, false
 	}
