@@ -53,7 +53,11 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 	var err error
 	// synchronous=NORMAL: in WAL mode a killed process loses nothing, a power cut at most the last
 	// seconds, as the embedded log does.
-	if db.Write, err = openSQLite(path, "_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)"); err != nil {
+	params := []string{"_txlock=immediate", "_pragma=journal_mode(WAL)", "_pragma=synchronous(NORMAL)"}
+	for _, pragma := range db.schema.SQLitePragmas {
+		params = append(params, "_pragma="+pragma)
+	}
+	if db.Write, err = openSQLite(path, params...); err != nil {
 		return err
 	}
 	db.Write.SetMaxOpenConns(1)

@@ -65,6 +65,9 @@ var ErrNotFound = errors.New("not found")
 type Schema struct {
 	Versions string // table that holds which migrations were made, e.g. "goose_db_version"
 	Files    fs.FS  // directories "sqlite" and "postgres" of goose's files
+
+	// SQLitePragmas are set on the connection that writes, e.g. "cache_size(-8192)", beside those of all.
+	SQLitePragmas []string
 }
 
 // DB is a database with a schema. It is safe for concurrent use.

@@ -124,7 +124,7 @@ func (s *Store) prepare(ctx context.Context, of map[day]bool) error {
 		return nil
 	}
 	err := s.Change(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "LOCK TABLE "+strings.Join(dayTables(), ", ")+" IN SHARE UPDATE EXCLUSIVE MODE"); err != nil {
+		if _, err := tx.ExecContext(ctx, "LOCK TABLE ONLY "+strings.Join(dayTables(), ", ONLY ")+" IN SHARE UPDATE EXCLUSIVE MODE"); err != nil {
 			return err
 		}
 		for _, table := range dayTables() {

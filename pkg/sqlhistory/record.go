@@ -108,9 +108,9 @@ func (s *Store) loads(b *history.Batch) (all []load, late int) {
 		{events, values(b.Events, byKeyOfEvent, eventValues)},
 		{deliveries, values(b.Deliveries, byKeyOfDelivery, deliveryValues)},
 		{attempts, values(b.Attempts, byKeyOfAttempt, attemptValues)},
-		{activities, values(b.Activities, func(a, b history.Activity) int { return cmp.Compare(a.WebhookID, b.WebhookID) }, activityValues)},
-		{states, values(b.States, func(a, b failure.State) int { return cmp.Compare(a.WebhookID, b.WebhookID) }, stateValues)},
-		{notices, values(b.Notices, func(a, b failure.Notice) int { return cmp.Compare(a.ID, b.ID) }, noticeValues)},
+		{activities, values(b.Activities, func(a, b *history.Activity) int { return cmp.Compare(a.WebhookID, b.WebhookID) }, activityValues)},
+		{states, values(b.States, func(a, b *failure.State) int { return cmp.Compare(a.WebhookID, b.WebhookID) }, stateValues)},
+		{notices, values(b.Notices, func(a, b *failure.Notice) int { return cmp.Compare(a.ID, b.ID) }, noticeValues)},
 		{quarantine, values(b.Quarantined, byKeyOfQuarantined, quarantineValues)},
 	} {
 		if l.byDay {
@@ -126,32 +126,32 @@ func (s *Store) loads(b *history.Batch) (all []load, late int) {
 }
 
 // values are the rows of a map, in order.
-func values[K comparable, V any](rows map[K]V, order func(a, b V) int, values func(V) []any) [][]any {
-	list := make([]V, 0, len(rows))
+func values[K comparable, V any](rows map[K]V, order func(a, b *V) int, values func(V) []any) [][]any {
+	byKey := make([]*V, 0, len(rows)) // pointers: some rows are large, and sorting moves them
 	for _, v := range rows {
-		list = append(list, v)
+		byKey = append(byKey, &v)
 	}
-	slices.SortFunc(list, order)
-	out := make([][]any, len(list))
-	for i, v := range list {
-		out[i] = values(v)
+	slices.SortFunc(byKey, order)
+	out := make([][]any, len(byKey))
+	for i, v := range byKey {
+		out[i] = values(*v)
 	}
 	return out
 }
 
-func byKeyOfEvent(a, b history.Event) int {
+func byKeyOfEvent(a, b *history.Event) int {
 	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), a.ReceivedAt.Compare(b.ReceivedAt), cmp.Compare(a.ID, b.ID), byPosition(a.Position, b.Position))
 }
 
-func byKeyOfDelivery(a, b history.Delivery) int {
+func byKeyOfDelivery(a, b *history.Delivery) int {
 	return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), a.ReceivedAt.Compare(b.ReceivedAt), cmp.Compare(a.ID, b.ID))
 }
 
-func byKeyOfQuarantined(a, b history.Quarantined) int {
+func byKeyOfQuarantined(a, b *history.Quarantined) int {
 	return cmp.Or(byPosition(a.Position, b.Position), cmp.Compare(a.Reader, b.Reader))
 }
 
-func byKeyOfAttempt(a, b history.Attempt) int {
+func byKeyOfAttempt(a, b *history.Attempt) int {
 	return cmp.Or(
 		a.ReceivedAt.Compare(b.ReceivedAt), cmp.Compare(a.DeliveryID, b.DeliveryID), a.StartedAt.Compare(b.StartedAt),
 		cmp.Compare(a.RunID, b.RunID), cmp.Compare(a.Attempt.Attempt, b.Attempt.Attempt), cmp.Compare(a.Kind, b.Kind),

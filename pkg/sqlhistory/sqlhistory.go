@@ -36,7 +36,12 @@ func Open(ctx context.Context, cfg sqldb.Config, log *slog.Logger) (*Store, erro
 	if err != nil {
 		return nil, fmt.Errorf("migrations: %w", err)
 	}
-	db, err := sqldb.Open(ctx, cfg, sqldb.Schema{Versions: "goose_history_version", Files: files}, log)
+	db, err := sqldb.Open(ctx, cfg, sqldb.Schema{
+		Versions: "goose_history_version", Files: files,
+		// Rows come in by the thousand into indexes of all orders: pages are kept until they are full, 32 MiB of
+		// them, and written to the file when the log has as much, not at every 4 MiB.
+		SQLitePragmas: []string{"cache_size(-32768)", "wal_autocheckpoint(8000)"},
+	}, log)
 	if err != nil {
 		return nil, err
 	}

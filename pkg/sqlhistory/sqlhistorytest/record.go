@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +26,8 @@ func RunRecord(t *testing.T, open func(t *testing.T) sqldb.Config) {
 	for name, test := range map[string]func(*testing.T, sqldb.Config){
 		"in any order, and again":           anyOrder,
 		"by two at once":                    twoAtOnce,
+		"the same rows by two, never stuck": neverStuck,
+		"with the smallest pool":            smallestPool,
 		"a row comes back whole":            whole,
 		"texts that no database takes":      texts,
 		"what holds of webhooks":            ofWebhooks,
@@ -99,6 +103,40 @@ func twoAtOnce(t *testing.T, cfg sqldb.Config) {
 			rt.Error(fault)
 		}
 	})
+}
+
+// neverStuck records batches of many rows that overlap: whoever waits for the other's rows must not hold
+// rows that the other waits for.
+func neverStuck(t *testing.T, cfg sqldb.Config) {
+	var all []record
+	for i := range 600 {
+		l := life{event: fmt.Sprint("event ", i), webhook: fmt.Sprint("webhook ", i%50), received: noon.Add(time.Duration(i%7) * time.Second)}
+		run := delivery.FirstRunID(l.id())
+		all = append(all, l.published, l.pending(run), l.attempt(run, delivery.KindPost, 1, delivery.Delivered), l.suspended(run, 1))
+	}
+	stores := []*sqlhistory.Store{openStore(t, cfg), openStore(t, cfg)}
+	var wg sync.WaitGroup
+	for i, s := range stores {
+		wg.Go(func() {
+			order := rand.New(rand.NewPCG(7, uint64(i))) //nolint:gosec // an order, the same each time
+			for range 20 {
+				mine := slices.Clone(all)
+				order.Shuffle(len(mine), func(i, j int) { mine[i], mine[j] = mine[j], mine[i] })
+				b := batchOf(mine[:len(mine)/2])
+				if err := s.Record(context.Background(), &b); err != nil {
+					t.Error(err)
+				}
+			}
+			b := batchOf(all)
+			if err := s.Record(context.Background(), &b); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, fault := range faults(stores[0], batchOf(all)) {
+		t.Error(fault)
+	}
 }
 
 // faults are the differences between the tables and what a batch says of deliveries, attempts, events,

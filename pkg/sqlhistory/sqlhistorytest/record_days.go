@@ -94,6 +94,30 @@ func prepareTogether(t *testing.T, cfg sqldb.Config) {
 	}
 }
 
+// smallestPool holds that nothing of the write side needs two connections at once, beside the outbox's lock.
+func smallestPool(t *testing.T, cfg sqldb.Config) {
+	cfg.MaxConnections = 2
+	s := openStore(t, cfg)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range 12 {
+		_, b := onDay(1 + i/3)
+		wg.Go(func() {
+			if err := s.Record(ctx, b); err != nil {
+				t.Error(err)
+			}
+			if _, err := s.Expire(ctx, noon); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := rows(t, s, "deliveries"); n != 12 {
+		t.Errorf("%d deliveries, want 12", n)
+	}
+}
+
 // readersGoOn makes days under a reader whose transaction is open, and then has it read on.
 func readersGoOn(t *testing.T, cfg sqldb.Config) {
 	s := openStore(t, cfg)
@@ -196,22 +220,24 @@ func expireInUse(t *testing.T, cfg sqldb.Config) {
 	s := openStore(t, cfg)
 	l, b := onDay(0)
 	mustRecord(t, s, b)
-	tx, err := s.Read.BeginTx(t.Context(), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tx, err := s.Read.BeginTx(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tx.Rollback() //nolint:errcheck // it has written nothing
 	var n int
-	if err := tx.QueryRowContext(t.Context(), `SELECT count(*) FROM deliveries`).Scan(&n); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM deliveries`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Expire(t.Context(), noon.AddDate(0, 0, 1)); (err == nil) == s.Postgres() {
+	if _, err := s.Expire(ctx, noon.AddDate(0, 0, 1)); (err == nil) == s.Postgres() {
 		t.Errorf("while it is read: %v", err)
 	}
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Expire(t.Context(), noon.AddDate(0, 0, 1)); err != nil || has(t, s, l) {
+	if _, err := s.Expire(ctx, noon.AddDate(0, 0, 1)); err != nil || has(t, s, l) {
 		t.Errorf("later: %v", err)
 	}
 }

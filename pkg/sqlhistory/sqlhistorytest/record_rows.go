@@ -55,7 +55,7 @@ func texts(t *testing.T, cfg sqldb.Config) {
 	a.EventType, a.Outcome.ErrorCode, a.Outcome.Error, a.Outcome.URL, a.Instance = bad, bad, bad, bad, bad
 	a.Outcome.ResponseHeaders = []delivery.Header{{Name: bad, Value: bad}}
 	b.AddAttempt(a)
-	l := life{event: "event", webhook: "webhook", received: noon, reference: bad}
+	l := life{event: "event", webhook: "webhook", received: noon, reference: "a\x00b"}
 	l.published(&b)
 	l.pending(delivery.FirstRunID(l.id()))(&b)
 	b.AddState(failure.State{WebhookID: "webhook", LastError: bad})
@@ -63,7 +63,7 @@ func texts(t *testing.T, cfg sqldb.Config) {
 	b.AddQuarantined(history.Quarantined{Reader: "matcher", Reason: bad})
 	mustRecord(t, s, &b)
 	d, err := s.Delivery(t.Context(), "acme", l.id())
-	if want := "a\uFFFDb\uFFFD"; err != nil || d.ExternalReference != want || d.EventType != want {
+	if err != nil || d.ExternalReference != "a\uFFFDb" || d.EventType != "a\uFFFDb\uFFFD" {
 		t.Errorf("%q, %q, %v", d.ExternalReference, d.EventType, err)
 	}
 	made, err := s.Attempts(t.Context(), d)
