@@ -67,7 +67,7 @@ func plan(seed uint64, total time.Duration, replicas map[string]int, brokers int
 		case n < 92:
 			s.kind, s.name, s.lasts = emptyRedis, "redis", between(0, 3*time.Second)
 		case n < 96:
-			s.kind, s.name, s.lasts = stopRecorders, "recorder", between(30*time.Second, 90*time.Second)
+			s.kind, s.name, s.lasts = stopRecorders, "recorder", between(time.Minute, 2*time.Minute)
 		default:
 			s.kind, s.name, s.lasts = stopPostgres, "postgres", between(20*time.Second, time.Minute)
 		}
