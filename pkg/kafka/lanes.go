@@ -197,7 +197,7 @@ func (l *Lanes) commit(ctx context.Context, of func() []*Part) error {
 	})
 	var failed error
 	l.client.CommitOffsetsSync(withMeta, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		failed = errors.Join(err, commitErrors(resp))
+		failed = errors.Join(err, CommitErrors(resp))
 	})
 	if failed != nil {
 		for _, p := range dirty {
@@ -208,7 +208,8 @@ func (l *Lanes) commit(ctx context.Context, of func() []*Part) error {
 	return nil
 }
 
-func commitErrors(resp *kmsg.OffsetCommitResponse) error {
+// CommitErrors are what a group's coordinator refused of a commit.
+func CommitErrors(resp *kmsg.OffsetCommitResponse) error {
 	if resp == nil {
 		return nil
 	}

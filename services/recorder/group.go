@@ -165,7 +165,7 @@ func (g *group) commit(ctx context.Context) error {
 	defer cancel()
 	var failed error
 	g.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
-		failed = errors.Join(err, refusedCommits(resp))
+		failed = errors.Join(err, kafka.CommitErrors(resp))
 	})
 	if failed != nil {
 		return fmt.Errorf("commit in group %s: %w", g.name, failed)
@@ -200,20 +200,6 @@ func (g *group) committed(offsets map[string]map[int32]kgo.EpochOffset) {
 			}
 		}
 	}
-}
-
-func refusedCommits(resp *kmsg.OffsetCommitResponse) error {
-	if resp == nil {
-		return nil
-	}
-	for _, t := range resp.Topics {
-		for _, p := range t.Partitions {
-			if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-				return fmt.Errorf("%s/%d: %w", t.Topic, p.Partition, err)
-			}
-		}
-	}
-	return nil
 }
 
 func (g *group) assigned(_ context.Context, _ *kgo.Client, got map[string][]int32) {
