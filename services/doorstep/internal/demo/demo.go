@@ -249,6 +249,7 @@ Every delivery arrived with its signature verified. Doorstep stays up; Ctrl-C st
 
   export DOORSTEP_URL=%[1]s DOORSTEP_GRPC=%[2]s DOORSTEP_KEY=%[3]s
   bin/doorstep webhooks list
+  bin/doorstep deliveries list
   bin/doorstep publish --type comment.created --data '{"text":"hello"}'
   curl -s %[1]s/api/v1/webhooks -H "Authorization: Bearer $DOORSTEP_KEY"
   curl -s %[1]s/api/v1/events -H "Authorization: Bearer $DOORSTEP_KEY" -H 'Content-Type: application/json' \
