@@ -135,7 +135,7 @@ func (r *Reader) requests(ctx context.Context, w *wanted, fresh bool) (map[int32
 
 // trim gives up positions outside of their partitions.
 func (r *Reader) trim(ctx context.Context, w *wanted, topics []string) error {
-	starts, ends, err := r.bounds(ctx, topics)
+	starts, ends, err := bounds(ctx, r.admin, topics)
 	if err != nil {
 		return err
 	}

@@ -19,15 +19,21 @@ type Span struct {
 	From, To  int64
 }
 
+// Committed is the package's Committed, by the reader's client.
+func (r *Reader) Committed(ctx context.Context, group string, topics ...string) (spans []Span, behind int64, err error) {
+	return Committed(ctx, r.admin, group, topics...)
+}
+
 // Committed are the spans that a group has read, from the start of each partition of the topics to what the
 // group has committed, and how many offsets of them it has not read yet. A partition of which it has
 // committed nothing has an empty span.
-func (r *Reader) Committed(ctx context.Context, group string, topics ...string) (spans []Span, behind int64, err error) {
-	commits, err := r.commits(ctx, group)
+func Committed(ctx context.Context, admin *kadm.Client, group string, topics ...string) (spans []Span, behind int64, err error) {
+	// First what is committed: what comes meanwhile counts as not read.
+	commits, err := commitsOf(ctx, admin, group)
 	if err != nil {
 		return nil, 0, fmt.Errorf("fetch the offsets of group %s: %w", group, explain(err))
 	}
-	starts, ends, err := r.bounds(ctx, topics)
+	starts, ends, err := bounds(ctx, admin, topics)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -45,11 +51,11 @@ func (r *Reader) Committed(ctx context.Context, group string, topics ...string) 
 	return spans, behind, nil
 }
 
-// commits are a group's offsets. A group that never was has none; a cluster that has had no group at all takes a
+// commitsOf are a group's offsets. A group that never was has none; a cluster that has had no group at all takes a
 // while to say so.
-func (r *Reader) commits(ctx context.Context, group string) (kadm.OffsetResponses, error) {
+func commitsOf(ctx context.Context, admin *kadm.Client, group string) (kadm.OffsetResponses, error) {
 	for {
-		commits, err := r.admin.FetchOffsets(ctx, group)
+		commits, err := admin.FetchOffsets(ctx, group)
 		if err == nil {
 			err = commits.Error()
 		}
@@ -88,12 +94,12 @@ func (r *Reader) Starts(ctx context.Context, topics ...string) (map[string]map[i
 }
 
 // bounds are the first offsets and the first that are not committed yet.
-func (r *Reader) bounds(ctx context.Context, topics []string) (starts, ends kadm.ListedOffsets, err error) {
-	starts, err = r.admin.ListStartOffsets(ctx, topics...)
+func bounds(ctx context.Context, admin *kadm.Client, topics []string) (starts, ends kadm.ListedOffsets, err error) {
+	starts, err = admin.ListStartOffsets(ctx, topics...)
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return nil, nil, fmt.Errorf("list start offsets of %v: %w", topics, explain(err))
 	}
-	ends, err = r.admin.ListCommittedOffsets(ctx, topics...)
+	ends, err = admin.ListCommittedOffsets(ctx, topics...)
 	if err = errors.Join(err, ends.Error()); err != nil {
 		return nil, nil, fmt.Errorf("list end offsets of %v: %w", topics, explain(err))
 	}

@@ -2,11 +2,11 @@ package recorder
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 )
 
 const (
@@ -65,30 +65,6 @@ func (s *Service) watch(ctx context.Context) {
 
 // count is how many records of the log no recorder has written.
 func (s *Service) count(ctx context.Context) (int64, error) {
-	adm, topics := kadm.NewClient(s.client), s.handler.read()
-	// First what is written: what comes meanwhile counts as not.
-	commits, err := adm.FetchOffsets(ctx, groupName(s.cfg.Kafka))
-	if err != nil {
-		return 0, fmt.Errorf("commits of the recorders: %w", err)
-	}
-	starts, err := adm.ListStartOffsets(ctx, topics...)
-	if err = errors.Join(err, starts.Error()); err != nil {
-		return 0, fmt.Errorf("starts of topics: %w", err)
-	}
-	ends, err := adm.ListCommittedOffsets(ctx, topics...)
-	if err = errors.Join(err, ends.Error()); err != nil {
-		return 0, fmt.Errorf("ends of topics: %w", err)
-	}
-	var n int64
-	ends.Each(func(end kadm.ListedOffset) {
-		from := int64(0)
-		if start, ok := starts.Lookup(end.Topic, end.Partition); ok {
-			from = start.Offset
-		}
-		if commit, ok := commits.Lookup(end.Topic, end.Partition); ok {
-			from = max(from, commit.At)
-		}
-		n += max(0, end.Offset-from)
-	})
-	return n, nil
+	_, behind, err := kafka.Committed(ctx, kadm.NewClient(s.client), groupName(s.cfg.Kafka), s.handler.read()...)
+	return behind, err
 }
