@@ -167,6 +167,23 @@ func NoticeID(webhookID string, generation uint64, streakStart time.Time, kind N
 	return uuid.NewSHA1(noticeSpace, []byte(name)).String()
 }
 
+// MailedID is the id of the record that a notice was mailed to an administrator: there is one for each pair.
+func MailedID(noticeID, administratorID string) string {
+	return uuid.NewSHA1(noticeSpace, []byte(noticeID+"\x00"+administratorID)).String()
+}
+
+// ExpiryWeek is the week that an expiry falls into, as its start in UTC: deliveries that expire in one week are
+// told of together.
+func ExpiryWeek(expiresAt time.Time) time.Time {
+	const week = 7 * 24 * time.Hour
+	return time.Unix(0, expiresAt.UnixNano()/int64(week)*int64(week)).UTC()
+}
+
+// ExpiryID is the id of the notice that a webhook's suspended deliveries expire in that week.
+func ExpiryID(webhookID string, week time.Time) string {
+	return uuid.NewSHA1(noticeSpace, []byte(webhookID+"\x00"+string(NoticeExpiry)+"\x00"+strconv.FormatInt(week.Unix(), 10))).String()
+}
+
 func later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a

@@ -60,8 +60,23 @@ const (
 	NoticeWarning  NoticeKind = "warning"
 	NoticeDisabled NoticeKind = "disabled"
 	NoticeGone     NoticeKind = "gone"
-	NoticeMailed   NoticeKind = "mailed" // written by the notifier: one administrator was mailed
-	NoticeExpiry   NoticeKind = "expiry"
+	NoticeMailed   NoticeKind = "mailed" // written by the notifier: what came of one administrator's mail
+	NoticeExpiry   NoticeKind = "expiry" // written by the console: suspended deliveries expire within a week
+)
+
+// NoticeKinds lists what administrators are told.
+func NoticeKinds() []NoticeKind {
+	return []NoticeKind{NoticeWarning, NoticeDisabled, NoticeGone, NoticeExpiry}
+}
+
+// MailResult is what came of a mail.
+type MailResult string
+
+// The results.
+const (
+	MailSent   MailResult = "sent"   // a mail server took it
+	MailKept   MailResult = "kept"   // there is no mail server; it can be read in Doorstep
+	MailFailed MailResult = "failed" // refused for good, or for too long
 )
 
 // Notice is something that a tenant's administrators are to be told.
@@ -77,10 +92,20 @@ type Notice struct {
 	LastStatusCode      int
 	LastError           string
 
-	// Of a NoticeMailed only.
-	NoticeID string
-	MailTo   string
-	MailedAt time.Time
+	// Of a NoticeMailed only; its ID is MailedID.
+	NoticeID        string
+	NoticeKind      NoticeKind // the kind of the notice that was mailed
+	AdministratorID string
+	MailTo          string
+	MailedAt        time.Time
+	MailResult      MailResult
+	MailError       string // of a MailFailed: why, without addresses or secrets
+	MailSubject     string
+	MailText        string // the plain text part
+
+	// Of a NoticeExpiry only; its ID is ExpiryID.
+	Expiring  int       // how many suspended deliveries expire
+	ExpiresAt time.Time // when the first of them does
 }
 
 // Outcome is one attempt as the failure policy sees it.

@@ -72,8 +72,11 @@ type Administrator struct {
 	Email    string
 	Name     string
 	Language string
-	Notices  []string // empty: all
+	Notices  []string // which kinds of notices; empty: all
 	Version  uint64
+
+	CreatedAt time.Time
+	UpdatedAt time.Time
 }
 
 // EventType is an entry of a tenant's catalogue.

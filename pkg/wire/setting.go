@@ -60,6 +60,7 @@ func Administrator(topic string, a tenant.Administrator) (*kgo.Record, error) {
 		Version: a.Version,
 		Setting: &pb.SettingRecord_Administrator{Administrator: &pb.Administrator{
 			Id: a.ID, Tenant: a.Tenant, Email: a.Email, Name: a.Name, Language: a.Language, Notices: a.Notices,
+			CreatedAt: nanos(a.CreatedAt), UpdatedAt: nanos(a.UpdatedAt),
 		}},
 	})
 }
@@ -98,7 +99,7 @@ func ReadSetting(r *kgo.Record) (any, error) {
 		a := s.Administrator
 		return tenant.Administrator{
 			ID: a.GetId(), Tenant: a.GetTenant(), Email: a.GetEmail(), Name: a.GetName(), Language: a.GetLanguage(),
-			Notices: a.GetNotices(), Version: m.Version,
+			Notices: a.GetNotices(), Version: m.Version, CreatedAt: at(a.GetCreatedAt()), UpdatedAt: at(a.GetUpdatedAt()),
 		}, nil
 	case *pb.SettingRecord_EventType:
 		t := s.EventType

@@ -22,6 +22,10 @@ var (
 		failure.NoticeGone: pb.NoticeKind_NOTICE_KIND_GONE, failure.NoticeMailed: pb.NoticeKind_NOTICE_KIND_MAILED,
 		failure.NoticeExpiry: pb.NoticeKind_NOTICE_KIND_EXPIRY,
 	})
+	mailResults = newNames(map[failure.MailResult]pb.MailResult{
+		failure.MailSent: pb.MailResult_MAIL_RESULT_SENT, failure.MailKept: pb.MailResult_MAIL_RESULT_KEPT,
+		failure.MailFailed: pb.MailResult_MAIL_RESULT_FAILED,
+	})
 )
 
 // State is the record of a webhook's failure state.
@@ -114,6 +118,10 @@ func noticeToProto(n failure.Notice) *pb.NoticeRecord {
 		LastStatusCode: uint32(n.LastStatusCode), //nolint:gosec // 0 to 999
 		LastError:      strings.ToValidUTF8(n.LastError, "?"),
 		NoticeId:       n.NoticeID, MailTo: n.MailTo, MailedAt: nanos(n.MailedAt),
+		NoticeKind: noticeKinds.to[n.NoticeKind], AdministratorId: n.AdministratorID, MailResult: mailResults.to[n.MailResult],
+		MailError: strings.ToValidUTF8(n.MailError, "?"), MailSubject: strings.ToValidUTF8(n.MailSubject, "?"),
+		MailText: strings.ToValidUTF8(n.MailText, "?"),
+		Expiring: uint32(n.Expiring), ExpiresAt: nanos(n.ExpiresAt), //nolint:gosec // never negative
 	}
 }
 
@@ -123,5 +131,8 @@ func noticeFromProto(m *pb.NoticeRecord) failure.Notice {
 		FailStreak: int(m.FailStreak), FailStreakStartedAt: at(m.FailStreakStartedAt), RaisedAt: at(m.RaisedAt),
 		LastStatusCode: int(m.LastStatusCode), LastError: m.LastError,
 		NoticeID: m.NoticeId, MailTo: m.MailTo, MailedAt: at(m.MailedAt),
+		NoticeKind: noticeKinds.from[m.NoticeKind], AdministratorID: m.AdministratorId, MailResult: mailResults.from[m.MailResult],
+		MailError: m.MailError, MailSubject: m.MailSubject, MailText: m.MailText,
+		Expiring: int(m.Expiring), ExpiresAt: at(m.ExpiresAt),
 	}
 }

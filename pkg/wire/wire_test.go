@@ -65,6 +65,10 @@ var (
 		ID: "n-1", Kind: failure.NoticeMailed, Tenant: "acme", WebhookID: "w-1", Generation: 2, FailStreak: 250, FailStreakStartedAt: at(1),
 		RaisedAt: at(2), LastStatusCode: 500, LastError: "the receiver answered 500", NoticeID: "n-0", MailTo: "admin@example.com", MailedAt: at(3),
 	}
+	sampleNoticeOfLater = failure.Notice{ // fields added since the golden file of sampleNotice
+		ID: "n-2", Kind: failure.NoticeMailed, Tenant: "acme", WebhookID: "w-1", NoticeID: "n-0", NoticeKind: failure.NoticeExpiry, AdministratorID: "a-1",
+		MailTo: "admin@example.com", MailResult: failure.MailFailed, MailError: "550", MailSubject: "subject", MailText: "text", Expiring: 3, ExpiresAt: at(1),
+	}
 	sampleState = failure.State{
 		WebhookID: "w-1", Tenant: "acme", Generation: 2, Version: 77, FailStreak: 250, FailStreakStartedAt: at(1), LastFailedAt: at(2),
 		LastFailureAt: at(3), FailureCount: 1000, LastSuccessAt: at(4), Disabled: true, DisabledAt: at(5), DisableReason: failure.DisabledByGone,
@@ -92,8 +96,9 @@ var (
 		ID: "key-1", Tenant: "acme", Name: "CI", Prefix: "dsk_abcd", Hash: [32]byte{1, 2, 3}, Scopes: tenant.Scopes(), DeveloperClientID: "client-1",
 		Version: 4, CreatedAt: at(1), ExpiresAt: at(2),
 	}
-	sampleAdministrator = tenant.Administrator{ID: "a-1", Tenant: "acme", Email: "admin@example.com", Name: "Admin", Language: "en", Notices: []string{"warning"}, Version: 5}
-	sampleType          = tenant.EventType{
+	sampleAdministrator        = tenant.Administrator{ID: "a-1", Tenant: "acme", Email: "admin@example.com", Name: "Admin", Language: "en", Notices: []string{"warning"}, Version: 5}
+	sampleAdministratorOfLater = tenant.Administrator{ID: "a-1", Version: 6, CreatedAt: at(1), UpdatedAt: at(2)} // likewise
+	sampleType                 = tenant.EventType{
 		Tenant: "acme", Type: "card.updated", Group: "Card", Description: "a card changed", Kind: "normal", Schema: []byte(`{}`), Example: []byte(`{"id":1}`),
 		Deprecated: true, Attributes: []string{"eventUser"}, Version: 6,
 	}
@@ -128,11 +133,13 @@ func codecs() map[string]codec {
 			}
 			return w, err
 		}},
-		"setting-tenant":        {sampleTenant, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenant) }, wire.ReadSetting},
-		"setting-tenant-later":  {sampleTenantOfLater, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenantOfLater) }, wire.ReadSetting},
-		"setting-api-key":       {sampleKey, func() (*kgo.Record, error) { return wire.APIKey("t", sampleKey) }, wire.ReadSetting},
-		"setting-administrator": {sampleAdministrator, func() (*kgo.Record, error) { return wire.Administrator("t", sampleAdministrator) }, wire.ReadSetting},
-		"setting-event-type":    {sampleType, func() (*kgo.Record, error) { return wire.EventType("t", sampleType) }, wire.ReadSetting},
+		"setting-tenant":              {sampleTenant, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenant) }, wire.ReadSetting},
+		"setting-tenant-later":        {sampleTenantOfLater, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenantOfLater) }, wire.ReadSetting},
+		"setting-api-key":             {sampleKey, func() (*kgo.Record, error) { return wire.APIKey("t", sampleKey) }, wire.ReadSetting},
+		"setting-administrator":       {sampleAdministrator, func() (*kgo.Record, error) { return wire.Administrator("t", sampleAdministrator) }, wire.ReadSetting},
+		"notice-later":                {sampleNoticeOfLater, func() (*kgo.Record, error) { return wire.Notice("t", sampleNoticeOfLater) }, as(wire.ReadNotice)},
+		"setting-administrator-later": {sampleAdministratorOfLater, func() (*kgo.Record, error) { return wire.Administrator("t", sampleAdministratorOfLater) }, wire.ReadSetting},
+		"setting-event-type":          {sampleType, func() (*kgo.Record, error) { return wire.EventType("t", sampleType) }, wire.ReadSetting},
 		"quarantine": {sampleQuarantined, func() (*kgo.Record, error) {
 			r := &kgo.Record{Topic: "doorstep.events", Partition: 1, Offset: 2, Key: []byte("k"), Value: []byte{0xff}, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}}}
 			return wire.Quarantine("t", "matcher", r, errors.New("header is missing"), at(1))

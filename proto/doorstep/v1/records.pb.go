@@ -375,6 +375,62 @@ func (NoticeKind) EnumDescriptor() ([]byte, []int) {
 	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{5}
 }
 
+// MailResult is what came of a mail.
+type MailResult int32
+
+const (
+	MailResult_MAIL_RESULT_UNSPECIFIED MailResult = 0
+	// A mail server took it.
+	MailResult_MAIL_RESULT_SENT MailResult = 1
+	// There is no mail server; it can be read in Doorstep.
+	MailResult_MAIL_RESULT_KEPT MailResult = 2
+	// It was refused for good, or for too long.
+	MailResult_MAIL_RESULT_FAILED MailResult = 3
+)
+
+// Enum value maps for MailResult.
+var (
+	MailResult_name = map[int32]string{
+		0: "MAIL_RESULT_UNSPECIFIED",
+		1: "MAIL_RESULT_SENT",
+		2: "MAIL_RESULT_KEPT",
+		3: "MAIL_RESULT_FAILED",
+	}
+	MailResult_value = map[string]int32{
+		"MAIL_RESULT_UNSPECIFIED": 0,
+		"MAIL_RESULT_SENT":        1,
+		"MAIL_RESULT_KEPT":        2,
+		"MAIL_RESULT_FAILED":      3,
+	}
+)
+
+func (x MailResult) Enum() *MailResult {
+	p := new(MailResult)
+	*p = x
+	return p
+}
+
+func (x MailResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MailResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_doorstep_v1_records_proto_enumTypes[6].Descriptor()
+}
+
+func (MailResult) Type() protoreflect.EnumType {
+	return &file_doorstep_v1_records_proto_enumTypes[6]
+}
+
+func (x MailResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MailResult.Descriptor instead.
+func (MailResult) EnumDescriptor() ([]byte, []int) {
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{6}
+}
+
 type PayloadFormat int32
 
 const (
@@ -414,11 +470,11 @@ func (x PayloadFormat) String() string {
 }
 
 func (PayloadFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_doorstep_v1_records_proto_enumTypes[6].Descriptor()
+	return file_doorstep_v1_records_proto_enumTypes[7].Descriptor()
 }
 
 func (PayloadFormat) Type() protoreflect.EnumType {
-	return &file_doorstep_v1_records_proto_enumTypes[6]
+	return &file_doorstep_v1_records_proto_enumTypes[7]
 }
 
 func (x PayloadFormat) Number() protoreflect.EnumNumber {
@@ -427,7 +483,7 @@ func (x PayloadFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PayloadFormat.Descriptor instead.
 func (PayloadFormat) EnumDescriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{6}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{7}
 }
 
 // Position is where a record stands in the log.
@@ -1433,9 +1489,19 @@ type NoticeRecord struct {
 	LastStatusCode      uint32     `protobuf:"varint,9,opt,name=last_status_code,json=lastStatusCode,proto3" json:"last_status_code,omitempty"`
 	LastError           string     `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// Kind MAILED: which notice, to whom, when.
-	NoticeId      string `protobuf:"bytes,11,opt,name=notice_id,json=noticeId,proto3" json:"notice_id,omitempty"`
-	MailTo        string `protobuf:"bytes,12,opt,name=mail_to,json=mailTo,proto3" json:"mail_to,omitempty"`
-	MailedAt      int64  `protobuf:"varint,13,opt,name=mailed_at,json=mailedAt,proto3" json:"mailed_at,omitempty"`
+	NoticeId string `protobuf:"bytes,11,opt,name=notice_id,json=noticeId,proto3" json:"notice_id,omitempty"`
+	MailTo   string `protobuf:"bytes,12,opt,name=mail_to,json=mailTo,proto3" json:"mail_to,omitempty"`
+	MailedAt int64  `protobuf:"varint,13,opt,name=mailed_at,json=mailedAt,proto3" json:"mailed_at,omitempty"`
+	// Kind MAILED: the notice's kind, what came of the mail, and what it says.
+	NoticeKind      NoticeKind `protobuf:"varint,14,opt,name=notice_kind,json=noticeKind,proto3,enum=doorstep.v1.NoticeKind" json:"notice_kind,omitempty"`
+	MailResult      MailResult `protobuf:"varint,15,opt,name=mail_result,json=mailResult,proto3,enum=doorstep.v1.MailResult" json:"mail_result,omitempty"`
+	MailError       string     `protobuf:"bytes,16,opt,name=mail_error,json=mailError,proto3" json:"mail_error,omitempty"`
+	MailSubject     string     `protobuf:"bytes,17,opt,name=mail_subject,json=mailSubject,proto3" json:"mail_subject,omitempty"`
+	MailText        string     `protobuf:"bytes,18,opt,name=mail_text,json=mailText,proto3" json:"mail_text,omitempty"`
+	AdministratorId string     `protobuf:"bytes,19,opt,name=administrator_id,json=administratorId,proto3" json:"administrator_id,omitempty"`
+	// Kind EXPIRY: how many suspended deliveries expire, and when the first of them does.
+	Expiring      uint32 `protobuf:"varint,20,opt,name=expiring,proto3" json:"expiring,omitempty"`
+	ExpiresAt     int64  `protobuf:"varint,21,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1557,6 +1623,62 @@ func (x *NoticeRecord) GetMailTo() string {
 func (x *NoticeRecord) GetMailedAt() int64 {
 	if x != nil {
 		return x.MailedAt
+	}
+	return 0
+}
+
+func (x *NoticeRecord) GetNoticeKind() NoticeKind {
+	if x != nil {
+		return x.NoticeKind
+	}
+	return NoticeKind_NOTICE_KIND_UNSPECIFIED
+}
+
+func (x *NoticeRecord) GetMailResult() MailResult {
+	if x != nil {
+		return x.MailResult
+	}
+	return MailResult_MAIL_RESULT_UNSPECIFIED
+}
+
+func (x *NoticeRecord) GetMailError() string {
+	if x != nil {
+		return x.MailError
+	}
+	return ""
+}
+
+func (x *NoticeRecord) GetMailSubject() string {
+	if x != nil {
+		return x.MailSubject
+	}
+	return ""
+}
+
+func (x *NoticeRecord) GetMailText() string {
+	if x != nil {
+		return x.MailText
+	}
+	return ""
+}
+
+func (x *NoticeRecord) GetAdministratorId() string {
+	if x != nil {
+		return x.AdministratorId
+	}
+	return ""
+}
+
+func (x *NoticeRecord) GetExpiring() uint32 {
+	if x != nil {
+		return x.Expiring
+	}
+	return 0
+}
+
+func (x *NoticeRecord) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
 	}
 	return 0
 }
@@ -2485,6 +2607,8 @@ type Administrator struct {
 	Language string                 `protobuf:"bytes,5,opt,name=language,proto3" json:"language,omitempty"`
 	// Which notices; empty: all.
 	Notices       []string `protobuf:"bytes,6,rep,name=notices,proto3" json:"notices,omitempty"`
+	CreatedAt     int64    `protobuf:"varint,7,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt     int64    `protobuf:"varint,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2559,6 +2683,20 @@ func (x *Administrator) GetNotices() []string {
 		return x.Notices
 	}
 	return nil
+}
+
+func (x *Administrator) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *Administrator) GetUpdatedAt() int64 {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return 0
 }
 
 // EventType is an entry of a tenant's catalogue.
@@ -3015,7 +3153,7 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\x0flast_success_at\x18\x10 \x01(\x03R\rlastSuccessAt\x12(\n" +
 	"\x10last_status_code\x18\x11 \x01(\rR\x0elastStatusCode\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\x12 \x01(\tR\tlastError\"\xb1\x03\n" +
+	"last_error\x18\x12 \x01(\tR\tlastError\"\xea\x05\n" +
 	"\fNoticeRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12+\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x17.doorstep.v1.NoticeKindR\x04kind\x12\x16\n" +
@@ -3035,7 +3173,19 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	" \x01(\tR\tlastError\x12\x1b\n" +
 	"\tnotice_id\x18\v \x01(\tR\bnoticeId\x12\x17\n" +
 	"\amail_to\x18\f \x01(\tR\x06mailTo\x12\x1b\n" +
-	"\tmailed_at\x18\r \x01(\x03R\bmailedAt\"5\n" +
+	"\tmailed_at\x18\r \x01(\x03R\bmailedAt\x128\n" +
+	"\vnotice_kind\x18\x0e \x01(\x0e2\x17.doorstep.v1.NoticeKindR\n" +
+	"noticeKind\x128\n" +
+	"\vmail_result\x18\x0f \x01(\x0e2\x17.doorstep.v1.MailResultR\n" +
+	"mailResult\x12\x1d\n" +
+	"\n" +
+	"mail_error\x18\x10 \x01(\tR\tmailError\x12!\n" +
+	"\fmail_subject\x18\x11 \x01(\tR\vmailSubject\x12\x1b\n" +
+	"\tmail_text\x18\x12 \x01(\tR\bmailText\x12)\n" +
+	"\x10administrator_id\x18\x13 \x01(\tR\x0fadministratorId\x12\x1a\n" +
+	"\bexpiring\x18\x14 \x01(\rR\bexpiring\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x15 \x01(\x03R\texpiresAt\"5\n" +
 	"\x06Sealed\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\fR\x05value\"\xe3\b\n" +
@@ -3149,14 +3299,18 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"created_at\x18\a \x01(\x03R\tcreatedAt\x12\x1d\n" +
 	"\n" +
 	"expires_at\x18\b \x01(\x03R\texpiresAt\x12.\n" +
-	"\x13developer_client_id\x18\t \x01(\tR\x11developerClientId\"\x97\x01\n" +
+	"\x13developer_client_id\x18\t \x01(\tR\x11developerClientId\"\xd5\x01\n" +
 	"\rAdministrator\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05email\x18\x03 \x01(\tR\x05email\x12\x12\n" +
 	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1a\n" +
 	"\blanguage\x18\x05 \x01(\tR\blanguage\x12\x18\n" +
-	"\anotices\x18\x06 \x03(\tR\anotices\"\xf5\x01\n" +
+	"\anotices\x18\x06 \x03(\tR\anotices\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\a \x01(\x03R\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"updated_at\x18\b \x01(\x03R\tupdatedAt\"\xf5\x01\n" +
 	"\tEventType\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
@@ -3234,7 +3388,13 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\x14NOTICE_KIND_DISABLED\x10\x02\x12\x14\n" +
 	"\x10NOTICE_KIND_GONE\x10\x03\x12\x16\n" +
 	"\x12NOTICE_KIND_MAILED\x10\x04\x12\x16\n" +
-	"\x12NOTICE_KIND_EXPIRY\x10\x05*\x9d\x01\n" +
+	"\x12NOTICE_KIND_EXPIRY\x10\x05*m\n" +
+	"\n" +
+	"MailResult\x12\x1b\n" +
+	"\x17MAIL_RESULT_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10MAIL_RESULT_SENT\x10\x01\x12\x14\n" +
+	"\x10MAIL_RESULT_KEPT\x10\x02\x12\x16\n" +
+	"\x12MAIL_RESULT_FAILED\x10\x03*\x9d\x01\n" +
 	"\rPayloadFormat\x12\x1e\n" +
 	"\x1aPAYLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PAYLOAD_FORMAT_RAW\x10\x01\x12\x1b\n" +
@@ -3254,7 +3414,7 @@ func file_doorstep_v1_records_proto_rawDescGZIP() []byte {
 	return file_doorstep_v1_records_proto_rawDescData
 }
 
-var file_doorstep_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_doorstep_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
 var file_doorstep_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_doorstep_v1_records_proto_goTypes = []any{
 	(RunCause)(0),            // 0: doorstep.v1.RunCause
@@ -3263,73 +3423,76 @@ var file_doorstep_v1_records_proto_goTypes = []any{
 	(AttemptKind)(0),         // 3: doorstep.v1.AttemptKind
 	(DisableReason)(0),       // 4: doorstep.v1.DisableReason
 	(NoticeKind)(0),          // 5: doorstep.v1.NoticeKind
-	(PayloadFormat)(0),       // 6: doorstep.v1.PayloadFormat
-	(*Position)(nil),         // 7: doorstep.v1.Position
-	(*EventRecord)(nil),      // 8: doorstep.v1.EventRecord
-	(*DeliveryRecord)(nil),   // 9: doorstep.v1.DeliveryRecord
-	(*AttemptRecord)(nil),    // 10: doorstep.v1.AttemptRecord
-	(*Header)(nil),           // 11: doorstep.v1.Header
-	(*Phases)(nil),           // 12: doorstep.v1.Phases
-	(*StateRecord)(nil),      // 13: doorstep.v1.StateRecord
-	(*NoticeRecord)(nil),     // 14: doorstep.v1.NoticeRecord
-	(*Sealed)(nil),           // 15: doorstep.v1.Sealed
-	(*WebhookRecord)(nil),    // 16: doorstep.v1.WebhookRecord
-	(*SigningKey)(nil),       // 17: doorstep.v1.SigningKey
-	(*PayloadOptions)(nil),   // 18: doorstep.v1.PayloadOptions
-	(*FieldPaths)(nil),       // 19: doorstep.v1.FieldPaths
-	(*SettingRecord)(nil),    // 20: doorstep.v1.SettingRecord
-	(*Tenant)(nil),           // 21: doorstep.v1.Tenant
-	(*Policy)(nil),           // 22: doorstep.v1.Policy
-	(*ApiKey)(nil),           // 23: doorstep.v1.ApiKey
-	(*Administrator)(nil),    // 24: doorstep.v1.Administrator
-	(*EventType)(nil),        // 25: doorstep.v1.EventType
-	(*JobRecord)(nil),        // 26: doorstep.v1.JobRecord
-	(*QuarantineRecord)(nil), // 27: doorstep.v1.QuarantineRecord
-	nil,                      // 28: doorstep.v1.WebhookRecord.FiltersEntry
-	nil,                      // 29: doorstep.v1.WebhookRecord.MetadataEntry
-	nil,                      // 30: doorstep.v1.Tenant.FeaturesEntry
-	(*Event)(nil),            // 31: doorstep.v1.Event
+	(MailResult)(0),          // 6: doorstep.v1.MailResult
+	(PayloadFormat)(0),       // 7: doorstep.v1.PayloadFormat
+	(*Position)(nil),         // 8: doorstep.v1.Position
+	(*EventRecord)(nil),      // 9: doorstep.v1.EventRecord
+	(*DeliveryRecord)(nil),   // 10: doorstep.v1.DeliveryRecord
+	(*AttemptRecord)(nil),    // 11: doorstep.v1.AttemptRecord
+	(*Header)(nil),           // 12: doorstep.v1.Header
+	(*Phases)(nil),           // 13: doorstep.v1.Phases
+	(*StateRecord)(nil),      // 14: doorstep.v1.StateRecord
+	(*NoticeRecord)(nil),     // 15: doorstep.v1.NoticeRecord
+	(*Sealed)(nil),           // 16: doorstep.v1.Sealed
+	(*WebhookRecord)(nil),    // 17: doorstep.v1.WebhookRecord
+	(*SigningKey)(nil),       // 18: doorstep.v1.SigningKey
+	(*PayloadOptions)(nil),   // 19: doorstep.v1.PayloadOptions
+	(*FieldPaths)(nil),       // 20: doorstep.v1.FieldPaths
+	(*SettingRecord)(nil),    // 21: doorstep.v1.SettingRecord
+	(*Tenant)(nil),           // 22: doorstep.v1.Tenant
+	(*Policy)(nil),           // 23: doorstep.v1.Policy
+	(*ApiKey)(nil),           // 24: doorstep.v1.ApiKey
+	(*Administrator)(nil),    // 25: doorstep.v1.Administrator
+	(*EventType)(nil),        // 26: doorstep.v1.EventType
+	(*JobRecord)(nil),        // 27: doorstep.v1.JobRecord
+	(*QuarantineRecord)(nil), // 28: doorstep.v1.QuarantineRecord
+	nil,                      // 29: doorstep.v1.WebhookRecord.FiltersEntry
+	nil,                      // 30: doorstep.v1.WebhookRecord.MetadataEntry
+	nil,                      // 31: doorstep.v1.Tenant.FeaturesEntry
+	(*Event)(nil),            // 32: doorstep.v1.Event
 }
 var file_doorstep_v1_records_proto_depIdxs = []int32{
-	31, // 0: doorstep.v1.EventRecord.event:type_name -> doorstep.v1.Event
-	7,  // 1: doorstep.v1.DeliveryRecord.webhook_position:type_name -> doorstep.v1.Position
+	32, // 0: doorstep.v1.EventRecord.event:type_name -> doorstep.v1.Event
+	8,  // 1: doorstep.v1.DeliveryRecord.webhook_position:type_name -> doorstep.v1.Position
 	0,  // 2: doorstep.v1.DeliveryRecord.cause:type_name -> doorstep.v1.RunCause
-	7,  // 3: doorstep.v1.DeliveryRecord.event_position:type_name -> doorstep.v1.Position
+	8,  // 3: doorstep.v1.DeliveryRecord.event_position:type_name -> doorstep.v1.Position
 	1,  // 4: doorstep.v1.DeliveryRecord.suspend_reason:type_name -> doorstep.v1.SuspendReason
-	7,  // 5: doorstep.v1.DeliveryRecord.first_position:type_name -> doorstep.v1.Position
+	8,  // 5: doorstep.v1.DeliveryRecord.first_position:type_name -> doorstep.v1.Position
 	3,  // 6: doorstep.v1.AttemptRecord.kind:type_name -> doorstep.v1.AttemptKind
 	0,  // 7: doorstep.v1.AttemptRecord.cause:type_name -> doorstep.v1.RunCause
 	2,  // 8: doorstep.v1.AttemptRecord.status:type_name -> doorstep.v1.DeliveryStatus
-	12, // 9: doorstep.v1.AttemptRecord.phases:type_name -> doorstep.v1.Phases
-	11, // 10: doorstep.v1.AttemptRecord.request_headers:type_name -> doorstep.v1.Header
-	11, // 11: doorstep.v1.AttemptRecord.response_headers:type_name -> doorstep.v1.Header
-	7,  // 12: doorstep.v1.AttemptRecord.position:type_name -> doorstep.v1.Position
+	13, // 9: doorstep.v1.AttemptRecord.phases:type_name -> doorstep.v1.Phases
+	12, // 10: doorstep.v1.AttemptRecord.request_headers:type_name -> doorstep.v1.Header
+	12, // 11: doorstep.v1.AttemptRecord.response_headers:type_name -> doorstep.v1.Header
+	8,  // 12: doorstep.v1.AttemptRecord.position:type_name -> doorstep.v1.Position
 	4,  // 13: doorstep.v1.StateRecord.disable_reason:type_name -> doorstep.v1.DisableReason
-	14, // 14: doorstep.v1.StateRecord.pending_notices:type_name -> doorstep.v1.NoticeRecord
+	15, // 14: doorstep.v1.StateRecord.pending_notices:type_name -> doorstep.v1.NoticeRecord
 	5,  // 15: doorstep.v1.NoticeRecord.kind:type_name -> doorstep.v1.NoticeKind
-	28, // 16: doorstep.v1.WebhookRecord.filters:type_name -> doorstep.v1.WebhookRecord.FiltersEntry
-	11, // 17: doorstep.v1.WebhookRecord.headers:type_name -> doorstep.v1.Header
-	18, // 18: doorstep.v1.WebhookRecord.payload:type_name -> doorstep.v1.PayloadOptions
-	29, // 19: doorstep.v1.WebhookRecord.metadata:type_name -> doorstep.v1.WebhookRecord.MetadataEntry
-	17, // 20: doorstep.v1.WebhookRecord.signing_keys:type_name -> doorstep.v1.SigningKey
-	15, // 21: doorstep.v1.SigningKey.secret:type_name -> doorstep.v1.Sealed
-	6,  // 22: doorstep.v1.PayloadOptions.format:type_name -> doorstep.v1.PayloadFormat
-	19, // 23: doorstep.v1.PayloadOptions.exclude:type_name -> doorstep.v1.FieldPaths
-	21, // 24: doorstep.v1.SettingRecord.tenant:type_name -> doorstep.v1.Tenant
-	23, // 25: doorstep.v1.SettingRecord.api_key:type_name -> doorstep.v1.ApiKey
-	24, // 26: doorstep.v1.SettingRecord.administrator:type_name -> doorstep.v1.Administrator
-	25, // 27: doorstep.v1.SettingRecord.event_type:type_name -> doorstep.v1.EventType
-	22, // 28: doorstep.v1.Tenant.policy:type_name -> doorstep.v1.Policy
-	18, // 29: doorstep.v1.Tenant.payload:type_name -> doorstep.v1.PayloadOptions
-	30, // 30: doorstep.v1.Tenant.features:type_name -> doorstep.v1.Tenant.FeaturesEntry
-	0,  // 31: doorstep.v1.JobRecord.cause:type_name -> doorstep.v1.RunCause
-	7,  // 32: doorstep.v1.QuarantineRecord.position:type_name -> doorstep.v1.Position
-	11, // 33: doorstep.v1.QuarantineRecord.headers:type_name -> doorstep.v1.Header
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	5,  // 16: doorstep.v1.NoticeRecord.notice_kind:type_name -> doorstep.v1.NoticeKind
+	6,  // 17: doorstep.v1.NoticeRecord.mail_result:type_name -> doorstep.v1.MailResult
+	29, // 18: doorstep.v1.WebhookRecord.filters:type_name -> doorstep.v1.WebhookRecord.FiltersEntry
+	12, // 19: doorstep.v1.WebhookRecord.headers:type_name -> doorstep.v1.Header
+	19, // 20: doorstep.v1.WebhookRecord.payload:type_name -> doorstep.v1.PayloadOptions
+	30, // 21: doorstep.v1.WebhookRecord.metadata:type_name -> doorstep.v1.WebhookRecord.MetadataEntry
+	18, // 22: doorstep.v1.WebhookRecord.signing_keys:type_name -> doorstep.v1.SigningKey
+	16, // 23: doorstep.v1.SigningKey.secret:type_name -> doorstep.v1.Sealed
+	7,  // 24: doorstep.v1.PayloadOptions.format:type_name -> doorstep.v1.PayloadFormat
+	20, // 25: doorstep.v1.PayloadOptions.exclude:type_name -> doorstep.v1.FieldPaths
+	22, // 26: doorstep.v1.SettingRecord.tenant:type_name -> doorstep.v1.Tenant
+	24, // 27: doorstep.v1.SettingRecord.api_key:type_name -> doorstep.v1.ApiKey
+	25, // 28: doorstep.v1.SettingRecord.administrator:type_name -> doorstep.v1.Administrator
+	26, // 29: doorstep.v1.SettingRecord.event_type:type_name -> doorstep.v1.EventType
+	23, // 30: doorstep.v1.Tenant.policy:type_name -> doorstep.v1.Policy
+	19, // 31: doorstep.v1.Tenant.payload:type_name -> doorstep.v1.PayloadOptions
+	31, // 32: doorstep.v1.Tenant.features:type_name -> doorstep.v1.Tenant.FeaturesEntry
+	0,  // 33: doorstep.v1.JobRecord.cause:type_name -> doorstep.v1.RunCause
+	8,  // 34: doorstep.v1.QuarantineRecord.position:type_name -> doorstep.v1.Position
+	12, // 35: doorstep.v1.QuarantineRecord.headers:type_name -> doorstep.v1.Header
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_doorstep_v1_records_proto_init() }
@@ -3352,7 +3515,7 @@ func file_doorstep_v1_records_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_doorstep_v1_records_proto_rawDesc), len(file_doorstep_v1_records_proto_rawDesc)),
-			NumEnums:      7,
+			NumEnums:      8,
 			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
