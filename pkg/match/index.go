@@ -1,4 +1,4 @@
-// Package match says which webhooks an event goes to: those of its tenant that are active, whose
+// Package match says which webhooks an event goes to: those of its tenant that are active or held, whose
 // event types name its type, whose filters its attributes meet and whose condition holds; oldest
 // first, at most as many as the tenant's cap.
 //
@@ -22,6 +22,7 @@ import (
 type Target struct {
 	ID         string
 	Generation uint64
+	Held       bool
 	Paused     bool
 	Payload    webhook.Payload
 	Position   delivery.Position // of the webhook's record
@@ -72,14 +73,14 @@ func NewIndex() *Index {
 func (x *Index) Len() int { return len(x.targets) }
 
 // Put adds a webhook or replaces what is known of it. Event types are as webhook.Check allows them.
-// An inactive webhook matches nothing, so it is not kept.
+// An inactive webhook matches nothing, so it is not kept, unless it is held.
 func (x *Index) Put(w webhook.Webhook, position delivery.Position) {
 	x.Remove(w.ID)
-	if !w.Active {
+	if !w.Active && !w.Held {
 		return
 	}
 	t := &Target{
-		ID: w.ID, Generation: w.Generation, Paused: w.Paused, Payload: w.Payload, Position: position,
+		ID: w.ID, Generation: w.Generation, Held: w.Held && !w.Active, Paused: w.Paused, Payload: w.Payload, Position: position,
 		createdAt: w.CreatedAt, tenant: w.Tenant, filters: sortedPairs(w.Filters), condition: w.Condition,
 	}
 	t.program, t.fault = x.hold(w.Condition)

@@ -64,6 +64,7 @@ func TestMatch(t *testing.T) {
 		"one of several":        {hook("w", types("board.*", "card.updated")), true},
 		"named twice":           {hook("w", types("*", "card.*", "card.updated")), true},
 		"inactive":              {hook("w", func(w *webhook.Webhook) { w.Active = false }), false},
+		"inactive but held":     {hook("w", func(w *webhook.Webhook) { w.Active, w.Held = false, true }), true},
 		"paused still matches":  {hook("w", func(w *webhook.Webhook) { w.Paused = true }), true},
 		"another tenant's":      {hook("w", func(w *webhook.Webhook) { w.Tenant = "other" }), false},
 		"filter met":            {hook("w", filters("eventUser", "545")), true},

@@ -25,6 +25,7 @@ type Webhook struct {
 	Description       string
 	URL               string
 	Active            bool
+	Held              bool // deactivated while it was disabled: events are still matched, and kept until it is reactivated
 	Paused            bool
 	EventTypes        []string          // a type, or a prefix ending in ".*", or "*"
 	Filters           map[string]string // attribute equality; all must hold

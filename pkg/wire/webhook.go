@@ -22,7 +22,7 @@ func Gone(topic, key string) *kgo.Record { return &kgo.Record{Topic: topic, Key:
 // Webhook is the record of a webhook.
 func Webhook(topic string, w webhook.Webhook) (*kgo.Record, error) {
 	m := &pb.WebhookRecord{
-		Id: w.ID, Tenant: w.Tenant, Name: w.Name, Description: w.Description, Url: w.URL, Active: w.Active, Paused: w.Paused,
+		Id: w.ID, Tenant: w.Tenant, Name: w.Name, Description: w.Description, Url: w.URL, Active: w.Active, Held: w.Held, Paused: w.Paused,
 		EventTypes: w.EventTypes, Filters: w.Filters, Condition: w.Condition, Payload: payloadToProto(w.Payload),
 		RetryCount: optional(w.RetryCount), TimeoutSeconds: seconds(w.Timeout),
 		RateLimit: uint32(w.RateLimit), MaxInFlight: uint32(w.MaxInFlight), //nolint:gosec // checked to be small and positive
@@ -53,7 +53,7 @@ func ReadWebhook(r *kgo.Record) (w webhook.Webhook, gone bool, err error) {
 		return webhook.Webhook{}, false, err
 	}
 	w = webhook.Webhook{
-		ID: m.Id, Tenant: m.Tenant, Name: m.Name, Description: m.Description, URL: m.Url, Active: m.Active, Paused: m.Paused,
+		ID: m.Id, Tenant: m.Tenant, Name: m.Name, Description: m.Description, URL: m.Url, Active: m.Active, Held: m.Held, Paused: m.Paused,
 		EventTypes: m.EventTypes, Filters: m.Filters, Condition: m.Condition, Payload: payloadFromProto(m.Payload),
 		RetryCount: fromOptional(m.RetryCount), Timeout: fromSeconds(m.TimeoutSeconds),
 		RateLimit: int(m.RateLimit), MaxInFlight: int(m.MaxInFlight),

@@ -83,7 +83,8 @@ var (
 		SigningKeys: []webhook.SigningKey{{Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: webhook.PlainKeyID, Bytes: []byte("not a real secret")}, ExpiresAt: at(1)}},
 		APIKeyID:    "key-1", DeveloperClientID: "client-1", ThirdParty: true, Generation: 2, Version: 3, CreatedAt: at(2), UpdatedAt: at(3),
 	}
-	sampleTenant = tenant.Tenant{
+	sampleWebhookOfLater = webhook.Webhook{ID: "w-2", Held: true} // fields added since the golden file of sampleWebhook
+	sampleTenant         = tenant.Tenant{
 		ID: "acme", Name: "Acme", Open: true,
 		Policy:  tenant.Policy{WarnAfter: new(1), DisableAfter: new(2), MaxWebhooksPerEvent: new(10), RetryCount: new(3), Timeout: new(5 * time.Second), Reactivation: "console"},
 		Payload: webhook.Payload{Format: webhook.FormatRaw, Exclude: &[]string{}}, Features: map[string]bool{"webhooks": true}, Profile: "planmill",
@@ -119,20 +120,23 @@ func as[T any](read func(*kgo.Record) (T, error)) func(*kgo.Record) (any, error)
 	return func(r *kgo.Record) (any, error) { return read(r) }
 }
 
+func readWebhook(r *kgo.Record) (any, error) {
+	w, gone, err := wire.ReadWebhook(r)
+	if gone {
+		err = errors.New("gone")
+	}
+	return w, err
+}
+
 func codecs() map[string]codec {
 	return map[string]codec{
-		"event":    {sampleEvent, func() (*kgo.Record, error) { return wire.Event("t", sampleEvent) }, as(wire.ReadEvent)},
-		"delivery": {sampleDelivery, func() (*kgo.Record, error) { return wire.Delivery("t", sampleDelivery) }, as(wire.ReadDelivery)},
-		"attempt":  {sampleAttempt, func() (*kgo.Record, error) { return wire.Attempt("t", sampleAttempt) }, as(wire.ReadAttempt)},
-		"state":    {sampleState, func() (*kgo.Record, error) { return wire.State("t", sampleState) }, as(wire.ReadState)},
-		"notice":   {sampleNotice, func() (*kgo.Record, error) { return wire.Notice("t", sampleNotice) }, as(wire.ReadNotice)},
-		"webhook": {sampleWebhook, func() (*kgo.Record, error) { return wire.Webhook("t", sampleWebhook) }, func(r *kgo.Record) (any, error) {
-			w, gone, err := wire.ReadWebhook(r)
-			if gone {
-				err = errors.New("gone")
-			}
-			return w, err
-		}},
+		"event":                       {sampleEvent, func() (*kgo.Record, error) { return wire.Event("t", sampleEvent) }, as(wire.ReadEvent)},
+		"delivery":                    {sampleDelivery, func() (*kgo.Record, error) { return wire.Delivery("t", sampleDelivery) }, as(wire.ReadDelivery)},
+		"attempt":                     {sampleAttempt, func() (*kgo.Record, error) { return wire.Attempt("t", sampleAttempt) }, as(wire.ReadAttempt)},
+		"state":                       {sampleState, func() (*kgo.Record, error) { return wire.State("t", sampleState) }, as(wire.ReadState)},
+		"notice":                      {sampleNotice, func() (*kgo.Record, error) { return wire.Notice("t", sampleNotice) }, as(wire.ReadNotice)},
+		"webhook":                     {sampleWebhook, func() (*kgo.Record, error) { return wire.Webhook("t", sampleWebhook) }, readWebhook},
+		"webhook-later":               {sampleWebhookOfLater, func() (*kgo.Record, error) { return wire.Webhook("t", sampleWebhookOfLater) }, readWebhook},
 		"setting-tenant":              {sampleTenant, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenant) }, wire.ReadSetting},
 		"setting-tenant-later":        {sampleTenantOfLater, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenantOfLater) }, wire.ReadSetting},
 		"setting-api-key":             {sampleKey, func() (*kgo.Record, error) { return wire.APIKey("t", sampleKey) }, wire.ReadSetting},

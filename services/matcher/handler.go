@@ -179,7 +179,7 @@ func (h *handler) deliver(e found, target *match.Target, body payload.Body, prod
 // that asked for a wait is no reason: its deliveries wait in the lanes.
 func suspension(t *match.Target, s failure.State) delivery.SuspendReason {
 	switch {
-	case s.Disabled:
+	case s.Disabled, t.Held:
 		return delivery.SuspendDisabled
 	case t.Paused:
 		return delivery.SuspendPaused

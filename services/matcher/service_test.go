@@ -199,10 +199,11 @@ func TestSuspended(t *testing.T) {
 	w.hook("waiting")
 	w.hook("paused", func(h *webhook.Webhook) { h.Paused = true })
 	w.hook("both", func(h *webhook.Webhook) { h.Paused = true })
+	w.hook("held", func(h *webhook.Webhook) { h.Active, h.Held = false, true })
 	w.start()
 	w.publish("e")
 	w.want(w.topics.Deliveries, "e>reactivated", "e>waiting")
-	for _, d := range w.want(w.topics.Suspended, "e>disabled", "e>paused", "e>both") {
+	for _, d := range w.want(w.topics.Suspended, "e>disabled", "e>paused", "e>both", "e>held") {
 		want := map[string]delivery.SuspendReason{"paused": delivery.SuspendPaused}[d.WebhookID]
 		if want == "" {
 			want = delivery.SuspendDisabled

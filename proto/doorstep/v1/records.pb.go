@@ -1769,9 +1769,11 @@ type WebhookRecord struct {
 	// Raised by a reactivation: failures of older generations no longer count.
 	Generation uint64 `protobuf:"varint,23,opt,name=generation,proto3" json:"generation,omitempty"`
 	// Grows by one with every change.
-	Version       uint64 `protobuf:"varint,24,opt,name=version,proto3" json:"version,omitempty"`
-	CreatedAt     int64  `protobuf:"varint,25,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	UpdatedAt     int64  `protobuf:"varint,26,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	Version   uint64 `protobuf:"varint,24,opt,name=version,proto3" json:"version,omitempty"`
+	CreatedAt int64  `protobuf:"varint,25,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt int64  `protobuf:"varint,26,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// Not active, but events are matched and kept suspended: it was deactivated while it was disabled.
+	Held          bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1986,6 +1988,13 @@ func (x *WebhookRecord) GetUpdatedAt() int64 {
 		return x.UpdatedAt
 	}
 	return 0
+}
+
+func (x *WebhookRecord) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
 }
 
 // SigningKey signs deliveries until it expires; the newest is the webhook's secret.
@@ -3188,7 +3197,7 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"expires_at\x18\x15 \x01(\x03R\texpiresAt\"5\n" +
 	"\x06Sealed\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xe3\b\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xf7\b\n" +
 	"\rWebhookRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n" +
@@ -3225,7 +3234,8 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\x19 \x01(\x03R\tcreatedAt\x12\x1d\n" +
 	"\n" +
-	"updated_at\x18\x1a \x01(\x03R\tupdatedAt\x1a:\n" +
+	"updated_at\x18\x1a \x01(\x03R\tupdatedAt\x12\x12\n" +
+	"\x04held\x18\x1b \x01(\bR\x04held\x1a:\n" +
 	"\fFiltersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
