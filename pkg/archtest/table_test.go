@@ -57,7 +57,7 @@ var table = []line{
 	{"pkg/sqlstore", adapter, "nouns decisions pkg/sqldb"},
 	{"pkg/sqlhistory", adapter, "nouns decisions pkg/history pkg/sqldb"},
 	{"pkg/post", adapter, "nouns decisions"},
-	{"pkg/mail", adapter, "nouns"},
+	{"pkg/mail", adapter, "nouns decisions pkg/credentials"},
 
 	{"pkg/process", process, ""},
 	{"pkg/obs", process, ""},
