@@ -121,9 +121,13 @@ func (s *Store) APIKeys(ctx context.Context, of string, p Page) ([]tenant.APIKey
 	return rows, next, nil
 }
 
-// DeleteAPIKey removes a tenant's key, of the platform for an empty tenant. It errs with ErrNotFound.
+// DeleteAPIKey removes a tenant's key, of the platform for an empty tenant, and the sessions of those who
+// signed in with it. It errs with ErrNotFound.
 func (s *Store) DeleteAPIKey(ctx context.Context, of, id string) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, deleteSessionsOfKey, of, id); err != nil {
+			return err
+		}
 		return remove(ctx, tx, KindAPIKey, id, "DELETE FROM api_keys WHERE tenant = $1 AND id = $2", of, id)
 	})
 	if err != nil {

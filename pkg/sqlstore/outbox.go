@@ -15,9 +15,10 @@ type Kind string
 
 // The kinds.
 const (
-	KindWebhook Kind = "webhook" // key: webhook id
-	KindTenant  Kind = "tenant"  // key: tenant id
-	KindAPIKey  Kind = "api_key" // key: the key's id
+	KindWebhook       Kind = "webhook"       // key: webhook id
+	KindTenant        Kind = "tenant"        // key: tenant id
+	KindAPIKey        Kind = "api_key"       // key: the key's id
+	KindAdministrator Kind = "administrator" // key: administrator id
 )
 
 // Change is a row of the outbox: the thing of that kind and key was made, changed or removed.
@@ -30,11 +31,12 @@ type Change struct {
 // Current is what stands now where changes were made: exactly one field is set beside Kind and Key,
 // none if the thing is gone.
 type Current struct {
-	Kind    Kind
-	Key     string
-	Webhook *webhook.Webhook
-	Tenant  *tenant.Tenant
-	APIKey  *tenant.APIKey
+	Kind          Kind
+	Key           string
+	Webhook       *webhook.Webhook
+	Tenant        *tenant.Tenant
+	APIKey        *tenant.APIKey
+	Administrator *tenant.Administrator
 }
 
 // announce writes the outbox row of a change into its transaction.
@@ -104,6 +106,13 @@ func (s *Store) Current(ctx context.Context, changes []Change) ([]Current, error
 	for _, k := range apiKeys {
 		at(KindAPIKey, k.ID).APIKey = &k
 	}
+	administrators, err := current(ctx, s.Read, scanAdministrator, selectAdministrators, keys[KindAdministrator])
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range administrators {
+		at(KindAdministrator, a.ID).Administrator = &a
+	}
 	return out, nil
 }
 
@@ -142,7 +151,7 @@ func (s *Store) Republish(ctx context.Context) error {
 		for _, of := range []struct {
 			kind  Kind
 			table string
-		}{{KindTenant, "tenants"}, {KindAPIKey, "api_keys"}, {KindWebhook, "webhooks"}} {
+		}{{KindTenant, "tenants"}, {KindAPIKey, "api_keys"}, {KindAdministrator, "administrators"}, {KindWebhook, "webhooks"}} {
 			_, err := tx.ExecContext(ctx, "INSERT INTO outbox (kind, key, bulk) SELECT '"+string(of.kind)+"', id, TRUE FROM "+of.table+
 				" WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.kind = '"+string(of.kind)+"' AND outbox.key = "+of.table+".id)")
 			if err != nil {

@@ -1,7 +1,7 @@
-// Package sqlstore keeps what customers register: webhooks, tenants and API keys, in PostgreSQL or,
-// embedded, in SQLite.
+// Package sqlstore keeps what customers register: webhooks, tenants, API keys and administrators, in
+// PostgreSQL or, embedded, in SQLite; and who is signed in, and which jobs go on, of which no log is told.
 //
-// Every change writes a row of the outbox in its own transaction, so what commits is announced and
+// Every change of what is registered writes a row of the outbox in its own transaction, so what commits is announced and
 // what rolls back never is. The outbox names what changed, not how: its reader takes the value that
 // stands then, so the last record of a key in the log is the last value that was committed.
 //

@@ -146,8 +146,8 @@ func (e *TenantInUseError) Error() string {
 	return fmt.Sprintf("still owns webhooks (%d) and API keys (%d)", e.Webhooks, e.APIKeys)
 }
 
-// DeleteTenant removes a tenant that owns neither webhooks nor API keys. It errs with a
-// *TenantInUseError and with ErrNotFound.
+// DeleteTenant removes a tenant that owns neither webhooks nor API keys, and with it its administrators,
+// sessions and jobs. It errs with a *TenantInUseError and with ErrNotFound.
 func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
 		if held, err := hold(ctx, tx, id); err != nil || !held {
@@ -163,6 +163,9 @@ func (s *Store) DeleteTenant(ctx context.Context, id string) error {
 		}
 		if webhooks+keys > 0 {
 			return &TenantInUseError{Webhooks: webhooks, APIKeys: keys}
+		}
+		if err := deleteBelongings(ctx, tx, id); err != nil {
+			return err
 		}
 		return remove(ctx, tx, KindTenant, id, "DELETE FROM tenants WHERE id = $1", id)
 	})

@@ -16,7 +16,7 @@ var webhookColumns = []string{
 	"id", "tenant", "created_at", "api_key_id",
 	"name", "description", "url", "active", "paused", "event_types", "filters", "condition", "headers", "payload",
 	"retry_count", "timeout_seconds", "rate_limit", "max_in_flight", "external_reference", "metadata", "signing_keys",
-	"developer_client_id", "third_party", "generation", "version", "updated_at",
+	"developer_client_id", "third_party", "held", "generation", "version", "updated_at",
 }
 
 const webhookFixed = 4
@@ -34,7 +34,7 @@ func webhookValues(w webhook.Webhook) []any {
 		w.ID, w.Tenant, sqldb.Nanos(w.CreatedAt), w.APIKeyID,
 		w.Name, w.Description, w.URL, w.Active, w.Paused, list(w.EventTypes), dict(w.Filters), w.Condition, list(headers),
 		sqldb.AsJSON(payloadToRow(w.Payload)), w.RetryCount, wholeSeconds(w.Timeout), w.RateLimit, w.MaxInFlight,
-		w.ExternalReference, dict(w.Metadata), list(keys), w.DeveloperClientID, w.ThirdParty,
+		w.ExternalReference, dict(w.Metadata), list(keys), w.DeveloperClientID, w.ThirdParty, w.Held,
 		int64(w.Generation), int64(w.Version), sqldb.Nanos(w.UpdatedAt), //nolint:gosec // both grow by ones
 	}
 }
@@ -50,7 +50,7 @@ func scanWebhook(row sqldb.Scanner) (webhook.Webhook, error) {
 	err := row.Scan(&w.ID, &w.Tenant, sqldb.Stamp{T: &w.CreatedAt}, &w.APIKeyID,
 		&w.Name, &w.Description, &w.URL, &w.Active, &w.Paused, sqldb.Document{To: &w.EventTypes}, sqldb.Document{To: &w.Filters}, &w.Condition,
 		sqldb.Document{To: &headers}, sqldb.Document{To: &payload}, &w.RetryCount, &timeout, &w.RateLimit, &w.MaxInFlight,
-		&w.ExternalReference, sqldb.Document{To: &w.Metadata}, sqldb.Document{To: &keys}, &w.DeveloperClientID, &w.ThirdParty,
+		&w.ExternalReference, sqldb.Document{To: &w.Metadata}, sqldb.Document{To: &keys}, &w.DeveloperClientID, &w.ThirdParty, &w.Held,
 		&w.Generation, &w.Version, sqldb.Stamp{T: &w.UpdatedAt})
 	if err != nil {
 		return webhook.Webhook{}, err

@@ -41,6 +41,19 @@ func Run(t *testing.T, open func(t *testing.T) sqldb.Config) {
 		"republishing announces all, last":    republish,
 		"a lock has one holder":               oneHolder,
 		"the topic becomes what SQL holds":    topicIsSQL,
+
+		"an administrator comes back whole":          administratorWhole,
+		"an administrator's update needs a version":  administratorVersion,
+		"a tenant has an address once":               administratorOnce,
+		"administrators come in pages":               administratorPages,
+		"administrators are announced":               administratorAnnounced,
+		"a tenant takes along what goes with it":     tenantTakesAlong,
+		"sessions end":                               sessions,
+		"sessions end with their key":                sessionsEndWithTheirKey,
+		"a job comes back whole":                     jobWhole,
+		"a job's update needs the version":           jobVersion,
+		"a job is taken by one":                      jobTakenOnce,
+		"jobs are listed, and deleted when finished": jobLists,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, Open(t, open(t))) })
 	}
@@ -59,7 +72,7 @@ func Webhook(of string, at time.Time) webhook.Webhook {
 		Condition: `event.type == "x"`, Headers: []webhook.Header{{Name: "X-A", Value: "1"}},
 		Payload:    webhook.Payload{Format: webhook.FormatThin, Exclude: &[]string{"a.b"}, Stringify: &stringify},
 		RetryCount: &retries, Timeout: &timeout, RateLimit: 9, MaxInFlight: 8, ExternalReference: "ref",
-		Metadata: map[string]string{"k": "v"}, APIKeyID: "key", DeveloperClientID: "client", ThirdParty: true,
+		Metadata: map[string]string{"k": "v"}, APIKeyID: "key", DeveloperClientID: "client", ThirdParty: true, Held: true,
 		SigningKeys: []webhook.SigningKey{
 			{Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: webhook.PlainKeyID, Bytes: []byte{0, 1, 255}}},
 			{Scheme: webhook.SchemeEd25519, Secret: webhook.Sealed{KeyID: "k2", Bytes: []byte("old")}, ExpiresAt: at.Add(time.Hour)},
