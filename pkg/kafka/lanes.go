@@ -235,7 +235,7 @@ func (l *Lanes) assigned(ctx context.Context, client *kgo.Client, got map[string
 	for topic, ids := range got {
 		for _, id := range ids {
 			c := commits[partition{topic, id}]
-			l.parts[partition{topic, id}] = &Part{Topic: topic, ID: id, tracker: newTracker(max(c.At, 0), c.Metadata)}
+			l.parts[partition{topic, id}] = &Part{Topic: topic, ID: id, Committed: max(c.At, 0), tracker: newTracker(max(c.At, 0), c.Metadata)}
 			// A partition that was paused when it was given away must not come back paused.
 			client.ResumeFetchPartitions(map[string][]int32{topic: {id}})
 		}

@@ -10,6 +10,8 @@ import (
 type Part struct {
 	Topic string
 	ID    int32
+	// Committed is where the group stood when this member got the partition: what lies before it is finished.
+	Committed int64
 
 	mu      sync.Mutex
 	tracker *tracker

@@ -93,6 +93,23 @@ func (r *Reader) Starts(ctx context.Context, topics ...string) (map[string]map[i
 	return starts, nil
 }
 
+// Ends are the offsets behind the last records of the partitions of topics, those of open transactions included: once a
+// reader of committed records is there, it has read whatever of those transactions is ever committed.
+func (r *Reader) Ends(ctx context.Context, topics ...string) (map[string]map[int32]int64, error) {
+	listed, err := r.admin.ListEndOffsets(ctx, topics...)
+	if err = errors.Join(err, listed.Error()); err != nil {
+		return nil, fmt.Errorf("list end offsets of %v: %w", topics, explain(err))
+	}
+	ends := map[string]map[int32]int64{}
+	listed.Each(func(end kadm.ListedOffset) {
+		if ends[end.Topic] == nil {
+			ends[end.Topic] = map[int32]int64{}
+		}
+		ends[end.Topic][end.Partition] = end.Offset
+	})
+	return ends, nil
+}
+
 // bounds are the first offsets and the first that are not committed yet.
 func bounds(ctx context.Context, admin *kadm.Client, topics []string) (starts, ends kadm.ListedOffsets, err error) {
 	starts, err = admin.ListStartOffsets(ctx, topics...)

@@ -85,6 +85,26 @@ func TestScanReadsWhatAGroupHasCommitted(t *testing.T) {
 }
 
 // TestScanDoesNotWaitForWhatIsGone: retention takes a span before it is read.
+func TestEndsCountOpenTransactions(t *testing.T) {
+	prefix := testkit.Prefix(t)
+	s := newShelf(t, testkit.Broker(t), prefix)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	s.keep(s.client, 0, "a", "b")
+	tx := s.newClient(kgo.TransactionalID(prefix + "open"))
+	if err := tx.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	s.keep(tx, 1, "c")
+	ends, err := s.reader.Ends(ctx, s.topic)
+	if err != nil || len(ends) != 1 || len(ends[s.topic]) != shelfPartitions || ends[s.topic][0] != 2 || ends[s.topic][1] != 1 || ends[s.topic][2] != 0 {
+		t.Errorf("ends: %v, %v", ends, err)
+	}
+	if _, err := s.reader.Ends(ctx, prefix+"none"); err == nil {
+		t.Error("a topic that is not there has ends")
+	}
+}
+
 func TestScanDoesNotWaitForWhatIsGone(t *testing.T) {
 	prefix := testkit.Prefix(t)
 	s := newShelf(t, testkit.Broker(t), prefix)

@@ -22,8 +22,11 @@ const (
 	maxReplication     = 3
 	minInSync          = 2 // where there are at least maxReplication brokers
 
-	retention     = 7 * 24 * time.Hour
-	longRetention = 30 * 24 * time.Hour // suspended deliveries, quarantine
+	// SuspendedRetention is how long the payload of a suspended delivery is kept, at least: then it expires.
+	SuspendedRetention = 30 * 24 * time.Hour
+
+	retention           = 7 * 24 * time.Hour
+	quarantineRetention = 30 * 24 * time.Hour
 
 	// maxMessageBytes is twice the largest batch of our producers: what a broker counts of a batch is a
 	// little more than what a client does.
@@ -66,9 +69,8 @@ func specs(t wire.Topics) []topicSpec {
 	for _, name := range []string{t.Events, t.Attempts, t.Notices} {
 		all = append(all, topicSpec{name: name, retention: retention})
 	}
-	for _, name := range []string{t.Suspended, t.Quarantine} {
-		all = append(all, topicSpec{name: name, retention: longRetention})
-	}
+	all = append(all, topicSpec{name: t.Suspended, retention: SuspendedRetention})
+	all = append(all, topicSpec{name: t.Quarantine, retention: quarantineRetention})
 	all = append(all, topicSpec{name: t.States, compacted: true})
 	for _, name := range []string{t.Webhooks, t.Settings, t.Jobs} {
 		all = append(all, topicSpec{name: name, compacted: true, single: true})

@@ -16,6 +16,7 @@ var ErrCursor = errors.New("not a cursor of this list")
 const (
 	listOfDeliveries = "deliveries"
 	listOfEvents     = "events"
+	listOfMails      = "mails"
 )
 
 // cursor names the row that a page ends with, by all that its list is ordered by.
@@ -28,6 +29,8 @@ type cursor struct {
 	Topic     string `json:"topic,omitempty"`
 	Partition int64  `json:"partition,omitempty"`
 	Offset    int64  `json:"offset,omitempty"`
+	// Of mails, instead of ReceivedAt.
+	MailedAt int64 `json:"mailed_at,omitempty"`
 }
 
 func (c cursor) String() string {

@@ -90,38 +90,15 @@ func (s *Store) activitiesQuery() string {
 	return "SELECT webhook_id, tenant, last_triggered_at, last_success_at FROM webhook_activity WHERE webhook_id " + s.among()
 }
 
-// SuspendedCounts are how many deliveries of these webhooks are suspended, by webhook; those without are
-// absent.
-func (s *Store) SuspendedCounts(ctx context.Context, webhookIDs []string) (map[string]int, error) {
-	type count struct {
-		webhookID string
-		n         int
-	}
-	rows, err := sqldb.All(ctx, s.Read, func(row sqldb.Scanner) (c count, err error) {
-		err = row.Scan(&c.webhookID, &c.n)
-		return c, err
-	}, s.suspendedQuery(), s.list(webhookIDs))
-	if err != nil {
-		return nil, fmt.Errorf("suspended deliveries of %d webhooks: %w", len(webhookIDs), err)
-	}
-	out := make(map[string]int, len(rows))
-	for _, c := range rows {
-		out[c.webhookID] = c.n
-	}
-	return out, nil
-}
-
-func (s *Store) suspendedQuery() string {
-	return "SELECT webhook_id, count(*) FROM deliveries" + s.indexed("deliveries_webhook_status") + " WHERE webhook_id " + s.among() +
-		" AND status = 'suspended' AND status <> 'delivered' GROUP BY webhook_id"
-}
-
 // among is the condition of a column to be in the list $1, a value that list makes.
-func (s *Store) among() string {
+func (s *Store) among() string { return s.amongPlace("$1") }
+
+// amongPlace is among for another placeholder.
+func (s *Store) amongPlace(place string) string {
 	if s.Postgres() {
-		return "= ANY($1)"
+		return "= ANY(" + place + ")"
 	}
-	return "IN (SELECT value FROM json_each($1))"
+	return "IN (SELECT value FROM json_each(" + place + "))"
 }
 
 func (s *Store) list(ids []string) any {

@@ -226,13 +226,13 @@ func (q *query) between(from, to time.Time) {
 
 // beyond leaves out what is not behind the row with these values of the order's columns. PostgreSQL leaves
 // out days by the first of them alone.
-func (q *query) beyond(receivedAt int64, others ...any) {
+func (q *query) beyond(first int64, others ...any) {
 	than := ">"
 	if !q.page.Ascending {
 		than = "<"
 	}
-	q.and("received_at "+than+"= ?", receivedAt)
-	places := []string{q.place(receivedAt)}
+	q.and(q.order[0]+" "+than+"= ?", first)
+	places := []string{q.place(first)}
 	for _, v := range others {
 		places = append(places, q.place(v))
 	}

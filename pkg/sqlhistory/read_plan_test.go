@@ -4,11 +4,14 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"maps"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
@@ -28,6 +31,9 @@ func TestPlans(t *testing.T) {
 			load.Deliveries = 1000 // SQLite's plans do not depend on what is there
 		}
 		if err := load.Record(t.Context(), store); err != nil {
+			t.Fatal(err)
+		}
+		if err := load.RecordNotices(t.Context(), store, load.Deliveries/5); err != nil {
 			t.Fatal(err)
 		}
 		analyse(t, store)
@@ -85,7 +91,43 @@ func statements(t *testing.T, s *sqlhistory.Store, load sqlhistorytest.Load) map
 			}
 		}
 	}
+	maps.Copy(all, mailStatements(t, s, of))
+	maps.Copy(all, suspendedStatements(s, of))
 	return all
+}
+
+func mailStatements(t *testing.T, s *sqlhistory.Store, of sqlhistory.ListedDelivery) map[string]sqlhistory.Statement {
+	t.Helper()
+	_, after, err := s.Mails(t.Context(), sqlhistory.MailFilter{Tenant: of.Tenant}, sqlhistory.Page{Limit: 20})
+	if err != nil || after == "" {
+		t.Fatal(after, err)
+	}
+	all := map[string]sqlhistory.Statement{}
+	for name, p := range map[string]sqlhistory.Page{
+		"newest": {Limit: 50}, "oldest": {Limit: 50, Ascending: true}, "deep in": {Limit: 50, After: after},
+	} {
+		for filter, f := range map[string]sqlhistory.MailFilter{
+			"tenant": {Tenant: of.Tenant}, "webhook": {Tenant: of.Tenant, WebhookID: of.WebhookID},
+		} {
+			if all["mails: "+filter+", "+name], err = s.MailsStatement(f, p); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return all
+}
+
+func suspendedStatements(s *sqlhistory.Store, of sqlhistory.ListedDelivery) map[string]sqlhistory.Statement {
+	webhook := sqlhistory.SuspendedFilter{Tenant: of.Tenant, WebhookID: of.WebhookID}
+	some, between := webhook, webhook
+	some.IDs = []string{"none", "another"}
+	between.From, between.To, between.Reason = of.ReceivedAt, of.ReceivedAt.Add(time.Hour), delivery.SuspendPaused
+	return map[string]sqlhistory.Statement{
+		"suspended: webhook":  s.SuspendedStatement(webhook, history.Delivery{}, 5),
+		"suspended: deep in":  s.SuspendedStatement(webhook, of.Delivery, 5),
+		"suspended: between":  s.SuspendedStatement(between, of.Delivery, 500),
+		"suspended: some ids": s.SuspendedStatement(some, history.Delivery{}, 500),
+	}
 }
 
 // plans are how a statement is run: on PostgreSQL, which may forget a statement's values once it has seen it
@@ -163,11 +205,11 @@ func literal(v any) string {
 
 var (
 	// Plans that look through a table. PostgreSQL scans webhook_activity, which is small, as it likes.
-	scansPostgres = regexp.MustCompile(`Seq Scan on (deliveries|attempts|events)`)
-	scansSQLite   = regexp.MustCompile(`SCAN (deliveries|attempts|events|webhook_activity)`)
+	scansPostgres = regexp.MustCompile(`Seq Scan on (deliveries|attempts|events|notices)`)
+	scansSQLite   = regexp.MustCompile(`SCAN (deliveries|attempts|events|webhook_activity|notices?)`)
 	// Lists that may have many rows are read in their order, to their limit; few rows may as well be sorted.
 	longLists = regexp.MustCompile(`^(deliveries: (tenant|webhook|type|reference|a day|delivered|webhook, a day|webhook, delivered)|` +
-		`events: (tenant|type|reference|a day)), (newest|oldest|deep in)$`)
+		`events: (tenant|type|reference|a day)|mails: tenant), (newest|oldest|deep in)$|^suspended: (webhook|deep in)$`)
 	sortsPostgres = regexp.MustCompile(`(?m)^[ >-]*Sort  \(`) // Incremental Sort reads on to the limit
 	sortsSQLite   = regexp.MustCompile(`USE TEMP B-TREE FOR ORDER BY`)
 )

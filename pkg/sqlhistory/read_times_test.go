@@ -234,7 +234,7 @@ func timeLookups(t *testing.T, s *sqlhistory.Store, load sqlhistorytest.Load) {
 	}
 	for _, n := range []int{1, 50, 500} {
 		measure(t, fmt.Sprintf("activities of %d webhooks", n), func() (int, error) { m, err := s.Activities(ctx, webhooks[:n]); return len(m), err })
-		measure(t, fmt.Sprintf("suspended of %d webhooks", n), func() (int, error) { m, err := s.SuspendedCounts(ctx, webhooks[:n]); return len(m), err })
+		measure(t, fmt.Sprintf("suspended of %d webhooks", n), func() (int, error) { m, err := s.SuspendedCounts(ctx, webhooks[:n], time.Time{}); return len(m), err })
 	}
 	rows, posts := auditRows(t, s, load)
 	measure(t, fmt.Sprintf("missing among %d deliveries", len(rows)), func() (int, error) { m, err := s.MissingDeliveries(ctx, rows); return len(m), err })

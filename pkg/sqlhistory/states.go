@@ -16,7 +16,8 @@ const (
 	stateColumns    = `webhook_id, tenant, generation, version, fail_streak, fail_streak_started_at, last_failed_at, last_failure_at, ` +
 		`failure_count, last_success_at, disabled, disabled_at, disable_reason, disabled_until, warned_at, last_status_code, last_error`
 	noticeColumns = `id, kind, tenant, webhook_id, generation, fail_streak, fail_streak_started_at, raised_at, ` +
-		`last_status_code, last_error, notice_id, mail_to, mailed_at`
+		`last_status_code, last_error, notice_id, mail_to, mailed_at, ` +
+		`notice_kind, administrator_id, mail_result, mail_error, mail_subject, mail_text, expiring, expires_at`
 	quarantineColumns = `log_topic, log_partition, log_offset, reader, reason, at`
 )
 
@@ -69,7 +70,21 @@ func noticeValues(n failure.Notice) []any {
 		text(n.ID), text(n.Kind), text(n.Tenant), text(n.WebhookID), int64(n.Generation), int64(n.FailStreak), //nolint:gosec // grows by ones
 		sqldb.Nanos(n.FailStreakStartedAt), sqldb.Nanos(n.RaisedAt), int64(n.LastStatusCode), text(n.LastError),
 		text(n.NoticeID), text(n.MailTo), sqldb.Nanos(n.MailedAt),
+		text(n.NoticeKind), text(n.AdministratorID), text(n.MailResult), text(n.MailError), text(n.MailSubject), text(n.MailText),
+		int64(n.Expiring), sqldb.Nanos(n.ExpiresAt),
 	}
+}
+
+func scanNotice(row sqldb.Scanner) (failure.Notice, error) {
+	var n failure.Notice
+	err := row.Scan(
+		&n.ID, &n.Kind, &n.Tenant, &n.WebhookID, &n.Generation, &n.FailStreak,
+		sqldb.Stamp{T: &n.FailStreakStartedAt}, sqldb.Stamp{T: &n.RaisedAt}, &n.LastStatusCode, &n.LastError,
+		&n.NoticeID, &n.MailTo, sqldb.Stamp{T: &n.MailedAt},
+		&n.NoticeKind, &n.AdministratorID, &n.MailResult, &n.MailError, &n.MailSubject, &n.MailText,
+		&n.Expiring, sqldb.Stamp{T: &n.ExpiresAt},
+	)
+	return n, err
 }
 
 func quarantineValues(q history.Quarantined) []any {

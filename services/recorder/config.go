@@ -14,7 +14,7 @@ type Config struct {
 	SQL      sqldb.Config `kong:"-"` // of the history
 	Instance string       `kong:"-"` // static membership; empty: dynamic
 
-	Retention    time.Duration `name:"history-retention" env:"DOORSTEP_HISTORY_RETENTION" default:"720h" help:"How long the history of events, deliveries and attempts is kept, counted from when the event was received; whole days (UTC) go at once. Payloads are kept by the log, for its topics' retention."`
+	Retention    time.Duration `name:"history-retention" env:"DOORSTEP_HISTORY_RETENTION" default:"960h" help:"How long the history of events, deliveries and attempts is kept, counted from when the event was received; whole days (UTC) go at once. Payloads are kept by the log, for its topics' retention; that of suspended deliveries is 30 days, and the 10 days more by default are for listing as expired what has been suspended for longer."`
 	BatchRecords int           `name:"recorder-batch-records" env:"DOORSTEP_RECORDER_BATCH_RECORDS" default:"5000" help:"Records that are written to SQL in one transaction, at most."`
 	BatchWait    time.Duration `name:"recorder-batch-wait" env:"DOORSTEP_RECORDER_BATCH_WAIT" default:"50ms" help:"How long a transaction waits for more records after its first."`
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/event"
+	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 )
@@ -57,6 +58,30 @@ func (l Load) Record(ctx context.Context, s *sqlhistory.Store) error {
 		if err := s.Record(ctx, &b); err != nil {
 			return fmt.Errorf("record up to delivery %d: %w", made, err)
 		}
+	}
+	return nil
+}
+
+// RecordNotices writes notices of the webhooks into a store, in the order of time, of which three of four are what
+// came of a mail.
+func (l Load) RecordNotices(ctx context.Context, s *sqlhistory.Store, n int) error {
+	g := newGenerator(l)
+	var b history.Batch
+	for i := range n {
+		first := int(g.webhooks.Uint64()) //nolint:gosec // below Webhooks
+		at := l.Start.Add(time.Duration(i) * time.Duration(l.Days) * 24 * time.Hour / time.Duration(n))
+		notice := failure.Notice{
+			ID: g.id(), Kind: failure.NoticeMailed, Tenant: l.Tenant(first), WebhookID: l.Webhook(first), RaisedAt: at, MailedAt: at,
+			NoticeKind: failure.NoticeWarning, NoticeID: g.id(), MailTo: "admin@example.com", MailResult: failure.MailSent,
+			MailSubject: "A webhook fails", MailText: "It answers 503 since noon.",
+		}
+		if i%4 == 0 {
+			notice.Kind, notice.NoticeKind, notice.MailedAt = failure.NoticeWarning, "", time.Time{}
+		}
+		b.AddNotice(notice)
+	}
+	if err := s.Record(ctx, &b); err != nil {
+		return fmt.Errorf("record %d notices: %w", n, err)
 	}
 	return nil
 }

@@ -34,6 +34,11 @@ func RunRead(t *testing.T, open func(t *testing.T) sqldb.Config) {
 		"one event with its condition errors":      oneEvent,
 		"activities":                               readActivities,
 		"suspended deliveries are counted":         countSuspended,
+		"suspended deliveries are read in order":   readSuspended,
+		"suspended deliveries expire":              countExpiring,
+		"mails":                                    readMails,
+		"notices":                                  readNotices,
+		"when was mailed of webhooks":              readMailedAt,
 		"what is missing":                          missing,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, openStore(t, open(t))) })

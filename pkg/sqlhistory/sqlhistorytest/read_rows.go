@@ -169,25 +169,6 @@ func readActivities(t *testing.T, s *sqlhistory.Store) {
 	}
 }
 
-func countSuspended(t *testing.T, s *sqlhistory.Store) {
-	deliveries := seeded(10).deliveries(300)
-	keep(t, s, deliveries, nil, nil)
-	ids := []string{"acme-webhook-0", "acme-webhook-2", "other-webhook-1", "none"}
-	want := map[string]int{}
-	for _, d := range deliveries {
-		if d.Status == delivery.Suspended && slices.Contains(ids, d.WebhookID) {
-			want[d.WebhookID]++
-		}
-	}
-	got, err := s.SuspendedCounts(t.Context(), ids)
-	if diff := cmp.Diff(want, got); diff != "" || err != nil || len(want) != 3 {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
-	}
-	if got, err := s.SuspendedCounts(t.Context(), nil); err != nil || len(got) > 0 {
-		t.Errorf("of no webhooks: %v, %v", got, err)
-	}
-}
-
 // missing asks for rows that are there, as they are, behind and ahead of what is asked for, and for some
 // that differ from those in one part of their key.
 func missing(t *testing.T, s *sqlhistory.Store) {

@@ -59,7 +59,7 @@ func texts(t *testing.T, cfg sqldb.Config) {
 	l.published(&b)
 	l.pending(delivery.FirstRunID(l.id()))(&b)
 	b.AddState(failure.State{WebhookID: "webhook", LastError: bad})
-	b.AddNotice(failure.Notice{ID: "notice", LastError: bad, MailTo: bad})
+	b.AddNotice(failure.Notice{ID: "notice", LastError: bad, MailTo: bad, MailError: bad, MailSubject: bad, MailText: bad})
 	b.AddQuarantined(history.Quarantined{Reader: "matcher", Reason: bad})
 	mustRecord(t, s, &b)
 	d, err := s.Delivery(t.Context(), "acme", l.id())
@@ -122,7 +122,8 @@ func kept(t *testing.T, cfg sqldb.Config) {
 	want := failure.Notice{
 		ID: uuid.NewString(), Kind: failure.NoticeMailed, Tenant: "acme", WebhookID: "webhook", Generation: 2, FailStreak: 250,
 		FailStreakStartedAt: noon, RaisedAt: noon.Add(1), LastStatusCode: 500, LastError: "e", NoticeID: "n", MailTo: "a@example.com",
-		MailedAt: noon.Add(2),
+		MailedAt: noon.Add(2), NoticeKind: failure.NoticeWarning, AdministratorID: "administrator", MailResult: failure.MailFailed,
+		MailError: "refused", MailSubject: "s ✓", MailText: "one line\nand another", Expiring: 7, ExpiresAt: noon.Add(3),
 	}
 	var b history.Batch
 	b.AddNotice(want)
@@ -142,11 +143,7 @@ func kept(t *testing.T, cfg sqldb.Config) {
 		later.Quarantined[key] = q
 	}
 	mustRecord(t, s, &later)
-	var got failure.Notice
-	err := s.Read.QueryRowContext(t.Context(), `SELECT id, kind, tenant, webhook_id, generation, fail_streak, fail_streak_started_at, raised_at,
-		last_status_code, last_error, notice_id, mail_to, mailed_at FROM notices`).Scan(
-		&got.ID, &got.Kind, &got.Tenant, &got.WebhookID, &got.Generation, &got.FailStreak, sqldb.Stamp{T: &got.FailStreakStartedAt},
-		sqldb.Stamp{T: &got.RaisedAt}, &got.LastStatusCode, &got.LastError, &got.NoticeID, &got.MailTo, sqldb.Stamp{T: &got.MailedAt})
+	got, err := s.Mail(t.Context(), "acme", want.ID)
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got) %s", err, diff)
 	}
