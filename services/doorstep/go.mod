@@ -10,6 +10,7 @@ require (
 	github.com/doorstep-dev/doorstep/services/console v0.0.0
 	github.com/doorstep-dev/doorstep/services/ingest v0.0.0
 	github.com/doorstep-dev/doorstep/services/matcher v0.0.0
+	github.com/doorstep-dev/doorstep/services/notifier v0.0.0
 	github.com/doorstep-dev/doorstep/services/recorder v0.0.0
 	github.com/doorstep-dev/doorstep/services/sender v0.0.0
 	github.com/google/go-cmp v0.7.0
@@ -55,10 +56,12 @@ require (
 	github.com/sethvargo/go-retry v0.5.0 // indirect
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // indirect
 	github.com/twmb/franz-go/pkg/kmsg v1.15.0 // indirect
+	github.com/wneessen/go-mail v0.8.1 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	go.uber.org/atomic v1.12.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
 	golang.org/x/exp v0.0.0-20261011100332-faecfb24eb49 // indirect
 	golang.org/x/net v0.62.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
@@ -85,6 +88,8 @@ replace github.com/doorstep-dev/doorstep/services/console => ../console
 replace github.com/doorstep-dev/doorstep/services/ingest => ../ingest
 
 replace github.com/doorstep-dev/doorstep/services/matcher => ../matcher
+
+replace github.com/doorstep-dev/doorstep/services/notifier => ../notifier
 
 replace github.com/doorstep-dev/doorstep/services/recorder => ../recorder
 

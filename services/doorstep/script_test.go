@@ -27,9 +27,9 @@ import (
 //	stores                      starts a log and a Redis, and names them to the services
 //	ready URL                   waits until URL answers 200
 //	settled PATTERN COMMAND...  runs a command until a line of what it prints matches, e.g. what the history knows
-//	publish-until-it-arrives FILE TYPE
-//	                            publishes events of TYPE until FILE tells of one: a new webhook
-//	                            takes effect within a second
+//	publish-until-it-arrives FILE TYPE [TEXT]
+//	                            publishes events of TYPE until FILE tells of one, or has TEXT: a new webhook,
+//	                            and a change, takes effect within a second
 func scriptCommands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
 		"start": cmdStart, "await": cmdAwait, "interrupt": cmdInterrupt, "ended": cmdEnded, "publish-until-it-arrives": cmdPublish,
@@ -126,11 +126,12 @@ func cmdEnded(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 func cmdPublish(ts *testscript.TestScript, _ bool, args []string) {
+	text := args[len(args)-1]
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !strings.Contains(ts.ReadFile(args[0]), args[1]); <-tick.C {
+	for deadline := time.Now().Add(patience); !strings.Contains(ts.ReadFile(args[0]), text); <-tick.C {
 		if time.Now().After(deadline) {
-			ts.Fatalf("no event of type %s arrived within %s", args[1], patience)
+			ts.Fatalf("no event of type %s arrived within %s that has %q", args[1], patience, text)
 		}
 		ts.Check(ts.Exec("doorstep", "publish", "--type", args[1]))
 	}

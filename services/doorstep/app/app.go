@@ -27,6 +27,7 @@ import (
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/notifier"
 	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
@@ -61,6 +62,7 @@ type service interface {
 const (
 	stageStores = iota
 	stageRecorder
+	stageNotifier
 	stageSender
 	stageMatcher
 	stageIntake
@@ -106,7 +108,8 @@ func (a *App) openStores(ctx context.Context, cfg *Config, metrics prometheus.Re
 		if err != nil {
 			return err
 		}
-		c.Kept = []string{topics.Suspended} // until a person releases or discards them
+		// Until a person releases or discards them; and what is known of mails, which a notifier reads from the start.
+		c.Kept = []string{topics.Suspended, topics.Notices}
 		if c.Readers, err = recorder.Reads(cfg.Kafka); err != nil {
 			return err
 		}
@@ -156,6 +159,11 @@ func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error
 	if _, err = add(a, "recorder", stageRecorder, metrics, r, recorder.New); err != nil {
 		return err
 	}
+	n := cfg.Notifier
+	n.Kafka, n.Redis, n.Mail, n.Instance, n.DisableAfter = cfg.Kafka, cfg.Redis, cfg.Mail, cfg.Instance, cfg.Sender.DisableAfter
+	if _, err = add(a, "notifier", stageNotifier, metrics, n, notifier.New); err != nil {
+		return err
+	}
 	if a.console, err = add(a, "console", stageIntake, metrics, a.consoleConfig(cfg), console.New); err != nil {
 		return err
 	}
@@ -178,6 +186,7 @@ func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error
 func (a *App) consoleConfig(cfg Config) console.Config {
 	c := cfg.Console
 	c.Kafka, c.SQL, c.History, c.Egress, c.Room = cfg.Kafka, cfg.SQL, cfg.history, cfg.Egress, a.stores.Room
+	c.PublicURL = cfg.Notifier.ConsoleURL
 	mount, told := c.Mount, c.FirstKey
 	c.Mount = func(mux *http.ServeMux) {
 		a.admin.Mount(mux)

@@ -79,7 +79,7 @@ func TestFirstStartMakesAKeyThatLasts(t *testing.T) {
 		}
 	}
 	_, ready := get(t, a, "/readyz", "")
-	for _, name := range []string{"console", "ingest", "matcher", "sender", "recorder"} {
+	for _, name := range []string{"console", "ingest", "matcher", "sender", "recorder", "notifier"} {
 		if checks, _ := ready["checks"].(map[string]any); checks[name] != "ok" {
 			t.Errorf("/readyz says %v", ready)
 		}

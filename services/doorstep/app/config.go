@@ -3,12 +3,14 @@ package app
 import (
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/mail"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/notifier"
 	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
@@ -25,6 +27,7 @@ type Config struct {
 	Kafka    kafka.Config      // Brokers empty: embedded
 	Redis    redisstate.Config // URL empty: embedded
 	SQL      sqldb.Config      // PostgresURL empty: SQLite in Dir
+	Mail     mail.Config       // URL empty: mails are kept
 	Egress   egress.Policy
 	Instance string
 
@@ -33,6 +36,7 @@ type Config struct {
 	Matcher  matcher.Config
 	Sender   sender.Config
 	Recorder recorder.Config
+	Notifier notifier.Config
 	Console  console.Config
 
 	history sqldb.Config // SQL, or the embedded file of the history
@@ -58,8 +62,8 @@ func Of(s settings.Services) (Config, error) {
 	}
 	return Config{
 		Kafka: kafka.Config(s.Kafka), Redis: redisstate.Config(s.Redis), SQL: sqldb.Config(s.SQL),
-		Egress: policy, Instance: s.Instance.Name,
+		Mail: mail.Config(s.Mail), Egress: policy, Instance: s.Instance.Name,
 		Ingest: ingest.Config(s.Ingest), Matcher: matcher.Config(s.Matcher), Sender: sender.Config(s.Sender),
-		Recorder: recorder.Config(s.Recorder), Console: console.Config(s.Console),
+		Recorder: recorder.Config(s.Recorder), Notifier: notifier.Config(s.Notifier), Console: console.Config(s.Console),
 	}, nil
 }

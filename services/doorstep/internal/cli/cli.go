@@ -41,17 +41,21 @@ type commands struct {
 	Matcher  matcherCmd  `cmd:"" group:"services" help:"Work out which webhooks want each event."`
 	Sender   senderCmd   `cmd:"" group:"services" help:"POST deliveries to their receivers, and again until they are accepted."`
 	Recorder recorderCmd `cmd:"" group:"services" help:"Keep the history of events, deliveries and attempts in SQL."`
+	Notifier notifierCmd `cmd:"" group:"services" help:"Mail notices to the administrators of their tenant."`
 	Console  consoleCmd  `cmd:"" group:"services" help:"Serve the REST API."`
 
 	Topics  topicsCmd  `cmd:"" group:"setup" help:"Create or check the topics of the log."`
 	Migrate migrateCmd `cmd:"" group:"setup" help:"Bring the database to this version's schema."`
 
-	Publish    publishCmd    `cmd:"" group:"client" help:"Publish one event, or a file of them."`
-	Webhooks   webhooksCmd   `cmd:"" group:"client" help:"List, show, create, change and delete webhooks."`
-	Deliveries deliveriesCmd `cmd:"" group:"client" help:"List, show and resend deliveries."`
-	Tail       tailCmd       `cmd:"" group:"client" help:"Show attempts as they are made."`
-	Keys       keysCmd       `cmd:"" group:"client" help:"List, create and delete API keys."`
-	Audit      auditCmd      `cmd:"" group:"client" help:"Compare the log with the history and name every difference."`
+	Publish        publishCmd        `cmd:"" group:"client" help:"Publish one event, or a file of them."`
+	Webhooks       webhooksCmd       `cmd:"" group:"client" help:"List, show, create, change and delete webhooks."`
+	Deliveries     deliveriesCmd     `cmd:"" group:"client" help:"List, show and resend deliveries."`
+	Jobs           jobsCmd           `cmd:"" group:"client" help:"Show releases and discards of suspended deliveries."`
+	Tail           tailCmd           `cmd:"" group:"client" help:"Show attempts as they are made."`
+	Keys           keysCmd           `cmd:"" group:"client" help:"List, create and delete API keys."`
+	Administrators administratorsCmd `cmd:"" group:"client" help:"List, show, add, change and remove those who are mailed."`
+	Mails          mailsCmd          `cmd:"" group:"client" help:"Show the mails to administrators."`
+	Audit          auditCmd          `cmd:"" group:"client" help:"Compare the log with the history and name every difference."`
 
 	Listen  listenCmd  `cmd:"" group:"tools" help:"Receive webhooks, verify their signatures and print them."`
 	Verify  verifyCmd  `cmd:"" group:"tools" help:"Verify the signature of a saved request."`

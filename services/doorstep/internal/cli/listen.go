@@ -13,13 +13,12 @@ import (
 	"unicode/utf8"
 
 	"github.com/doorstep-dev/doorstep/pkg/process"
-	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/receiver"
 )
 
 type listenCmd struct {
 	Addr      string        `default:"127.0.0.1:0" placeholder:"HOST:PORT" help:"Where to listen; port 0: any free one."`
-	Secret    string        `env:"DOORSTEP_WEBHOOK_SECRET" placeholder:"whsec_..." help:"The webhook's secret, to verify signatures with. A request whose signature is wrong is answered 401."`
+	Secrets   []string      `name:"secret" env:"DOORSTEP_WEBHOOK_SECRET" placeholder:"whsec_..." help:"The webhook's secret, or its public key (whpk_...), to verify signatures with. Of several, given again or with commas between them, one has to match. A request whose signature is wrong is answered 401."`
 	Status    int           `default:"204" help:"Status to answer with, 200 to 599."`
 	Delay     time.Duration `default:"0s" help:"Time to wait before each answer."`
 	FailFirst int           `default:"0" help:"Answer 500 to this many attempts of each delivery first."`
@@ -32,16 +31,13 @@ type listenCmd struct {
 func (c *listenCmd) Run(streams IO) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	var secret signature.Secret
-	if c.Secret != "" {
-		var err error
-		if secret, err = signature.ParseSecret(c.Secret); err != nil {
-			return usageError{fmt.Errorf("--secret: %w", err)}
-		}
+	secrets, err := parseSecrets(c.Secrets)
+	if err != nil {
+		return err
 	}
 	n, refused := 0, 0
 	r, err := receiver.New(receiver.Config{
-		Secret: secret, Status: c.Status, Delay: c.Delay, FailFirst: c.FailFirst,
+		Secrets: secrets, Status: c.Status, Delay: c.Delay, FailFirst: c.FailFirst,
 		Told: func(q receiver.Request) {
 			if n++; q.Wrong != nil {
 				refused++

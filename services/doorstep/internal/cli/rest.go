@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"net/url"
@@ -56,6 +58,26 @@ func some[T any](ctx context.Context, r rest, path string, query url.Values, mos
 		}
 		query.Set("cursor", meta.NextCursor)
 	}
+}
+
+// show makes a call that answers with one thing, and prints that.
+func show[T any](ctx context.Context, r rest, streams IO, method, path string, body any, write func(io.Writer, T) error) error {
+	cl, err := r.client()
+	if err != nil {
+		return err
+	}
+	var raw json.RawMessage
+	if _, err := cl.Do(ctx, method, path, nil, body, &raw); err != nil {
+		return err
+	}
+	if done, err := r.Output.json(streams.Out, raw); done {
+		return err
+	}
+	var v T
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	return write(streams.Out, v)
 }
 
 // remove deletes one thing and says so.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/mail"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
@@ -9,6 +10,7 @@ import (
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/notifier"
 	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
@@ -80,19 +82,40 @@ func (c *recorderCmd) Run(streams IO) error {
 	return runService(streams, c.Log, c.Admin, "recorder", cfg, recorder.New)
 }
 
-type consoleCmd struct {
-	Console settings.Console `embed:""`
-	SQL     settings.SQL     `embed:""`
-	Egress  settings.Egress  `embed:""`
-	Kafka   settings.Kafka   `embed:""`
-	Admin   admin            `embed:""`
-	Log     logging          `embed:""`
+type notifierCmd struct {
+	Notifier     settings.Notifier `embed:""`
+	DisableAfter int               `name:"disable-after" env:"DOORSTEP_DISABLE_AFTER" default:"500" help:"Consecutive failed attempts after which a webhook is disabled, as the senders have it; a warning tells of it."`
+	Mail         settings.Mail     `embed:""`
+	Kafka        settings.Kafka    `embed:""`
+	Redis        settings.Redis    `embed:""`
+	Instance     settings.Instance `embed:""`
+	Admin        admin             `embed:""`
+	Log          logging           `embed:""`
 }
 
-// Run serves REST until it is stopped. The key of a first start is printed on stdout; in a cluster
+// Run mails until it is stopped.
+func (c *notifierCmd) Run(streams IO) error {
+	cfg := notifier.Config(c.Notifier)
+	cfg.Kafka, cfg.Redis, cfg.Mail = kafka.Config(c.Kafka), redisstate.Config(c.Redis), mail.Config(c.Mail)
+	cfg.Instance, cfg.DisableAfter = c.Instance.Name, c.DisableAfter
+	return runService(streams, c.Log, c.Admin, "notifier", cfg, notifier.New)
+}
+
+type consoleCmd struct {
+	Console    settings.Console `embed:""`
+	ConsoleURL string           `name:"console-url" env:"DOORSTEP_CONSOLE_URL" placeholder:"URL" help:"Where people reach the web console, e.g. https://hooks.example.com: if it is https, its cookies are sent over https only. Empty: not known, links are without a host."`
+	SQL        settings.SQL     `embed:""`
+	Egress     settings.Egress  `embed:""`
+	Kafka      settings.Kafka   `embed:""`
+	Admin      admin            `embed:""`
+	Log        logging          `embed:""`
+}
+
+// Run serves REST and the web console until it is stopped. The key of a first start is printed on stdout; in a cluster
 // DOORSTEP_BOOTSTRAP_KEY names one instead.
 func (c *consoleCmd) Run(streams IO) error {
 	cfg := console.Config(c.Console)
+	cfg.PublicURL = c.ConsoleURL
 	cfg.Kafka, cfg.SQL, cfg.History = kafka.Config(c.Kafka), sqldb.Config(c.SQL), sqldb.Config(c.SQL)
 	cfg.FirstKey = func(key string) { printKey(streams.Out, key) }
 	var err error

@@ -73,7 +73,7 @@ func (c *upCmd) config() (app.Config, error) {
 // greet says where everything is.
 func greet(w io.Writer, a *app.App, cfg app.Config) {
 	fmt.Fprintf(w, "Doorstep %s is ready.\n\n", obs.Version())
-	_ = list(w, [2]string{"  REST", a.URL() + "/api/v1"}, [2]string{"  gRPC", a.GRPC()},
+	_ = list(w, [2]string{"  web console", a.URL() + "/console/"}, [2]string{"  REST", a.URL() + "/api/v1"}, [2]string{"  gRPC", a.GRPC()},
 		[2]string{"  probes, metrics", a.URL() + "/readyz, " + a.URL() + "/metrics"}, [2]string{"  stores", stores(cfg)})
 	if key := a.Key(); key != "" {
 		printKey(w, key)

@@ -13,10 +13,11 @@ import (
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/services/doorstep/internal/receiver"
 )
 
 type verifyCmd struct {
-	Secret    string        `env:"DOORSTEP_WEBHOOK_SECRET" required:"" placeholder:"whsec_..." help:"The webhook's secret, or its ed25519 public key (whpk_...)."`
+	Secrets   []string      `name:"secret" env:"DOORSTEP_WEBHOOK_SECRET" required:"" placeholder:"whsec_..." help:"The webhook's secret, or its public key (whpk_...). Of several, given again or with commas between them, one has to match."`
 	Body      string        `placeholder:"FILE" help:"The body alone, at most Content-Length of it; the request file then holds the headers only."`
 	Tolerance time.Duration `placeholder:"DURATION" help:"Refuse a timestamp that is further than this from now. Not given: the age is told, not judged."`
 	Output    output        `embed:""`
@@ -25,9 +26,9 @@ type verifyCmd struct {
 
 // Run says whether the signature is right.
 func (c *verifyCmd) Run(streams IO) error {
-	secret, err := signature.ParseSecret(c.Secret)
+	secrets, err := parseSecrets(c.Secrets)
 	if err != nil {
-		return usageError{fmt.Errorf("--secret: %w", err)}
+		return err
 	}
 	saved, err := readFile(c.Request, streams.In)
 	if err != nil {
@@ -50,17 +51,32 @@ func (c *verifyCmd) Run(streams IO) error {
 	if tolerance == 0 && known {
 		judged = now.Add(-age) // its own time: only the signature is judged
 	}
-	wrong := signature.Verify([]signature.Secret{secret}, h, body, judged, tolerance)
-	return c.print(streams.Out, h.ID, age, wrong)
+	by, wrong := receiver.Verify(secrets, h, body, judged, tolerance)
+	return c.print(streams.Out, h.ID, age, by, wrong)
 }
 
-func (c *verifyCmd) print(w io.Writer, id string, age time.Duration, wrong error) error {
+// parseSecrets reads what --secret was given.
+func parseSecrets(texts []string) ([]signature.Secret, error) {
+	secrets := make([]signature.Secret, len(texts))
+	for i, text := range texts {
+		var err error
+		if secrets[i], err = signature.ParseSecret(strings.TrimSpace(text)); err != nil && len(texts) > 1 {
+			return nil, usageError{fmt.Errorf("--secret, number %d: %w", i+1, err)}
+		} else if err != nil {
+			return nil, usageError{fmt.Errorf("--secret: %w", err)}
+		}
+	}
+	return secrets, nil
+}
+
+func (c *verifyCmd) print(w io.Writer, id string, age time.Duration, by []int, wrong error) error {
 	answer := struct {
 		ID       string  `json:"id"`
 		Verified bool    `json:"verified"`
+		Secrets  []int   `json:"secrets,omitempty"` // those that match, counted from 1
 		Reason   string  `json:"reason,omitempty"`
 		Age      float64 `json:"age_seconds"`
-	}{ID: id, Verified: wrong == nil, Age: age.Seconds()}
+	}{ID: id, Verified: wrong == nil, Secrets: by, Age: age.Seconds()}
 	if wrong != nil {
 		answer.Reason = wrong.Error()
 	}
@@ -75,10 +91,18 @@ func (c *verifyCmd) print(w io.Writer, id string, age time.Duration, wrong error
 	}
 	note := ""
 	if age > signature.Tolerance || age < -signature.Tolerance {
-		note = fmt.Sprintf("; a receiver should refuse it by now, its timestamp is %s off", age.Abs().Round(time.Second))
+		note = fmt.Sprintf("; a receiver should refuse it by now, its timestamp is %s off", about(age.Abs()))
 	}
-	_, err = fmt.Fprintf(w, "signature verified: %s%s\n", printable(id), note)
+	_, err = fmt.Fprintf(w, "signature verified%s: %s%s\n", receiver.ByWhich(by, len(c.Secrets)), printable(id), note)
 	return err
+}
+
+// about is a duration to read: to the second, or in days if it is long.
+func about(d time.Duration) string {
+	if days := d / (24 * time.Hour); days >= 2 {
+		return fmt.Sprintf("%d days", days)
+	}
+	return d.Round(time.Second).String()
 }
 
 // ageOf is how long ago the webhook was signed, by its timestamp.

@@ -16,11 +16,16 @@ import (
 )
 
 type webhooksCmd struct {
-	List   webhooksListCmd   `cmd:"" help:"List the webhooks."`
-	Get    webhooksGetCmd    `cmd:"" help:"Show a webhook, with its secret."`
-	Create webhooksCreateCmd `cmd:"" help:"Register a webhook."`
-	Update webhooksUpdateCmd `cmd:"" help:"Change a webhook; what is not named stays."`
-	Delete webhooksDeleteCmd `cmd:"" help:"Delete a webhook; what is under way to it is cancelled."`
+	List    webhooksListCmd    `cmd:"" help:"List the webhooks."`
+	Get     webhooksGetCmd     `cmd:"" help:"Show a webhook, with its secret."`
+	Create  webhooksCreateCmd  `cmd:"" help:"Register a webhook."`
+	Update  webhooksUpdateCmd  `cmd:"" help:"Change a webhook; what is not named stays."`
+	Rotate  webhooksRotateCmd  `cmd:"" name:"rotate-secret" help:"Replace a webhook's secret; the former one signs too for a while."`
+	Pause   webhooksPauseCmd   `cmd:"" help:"Pause a webhook; what comes for it is suspended."`
+	Resume  webhooksResumeCmd  `cmd:"" help:"Resume a webhook, and release what was suspended because it was paused."`
+	Release webhooksReleaseCmd `cmd:"" help:"Send suspended deliveries of a webhook."`
+	Discard webhooksDiscardCmd `cmd:"" help:"Give up suspended deliveries of a webhook, for good."`
+	Delete  webhooksDeleteCmd  `cmd:"" help:"Delete a webhook; what is under way to it is cancelled."`
 }
 
 // hook is what tables and lists show of a webhook. JSON output shows all that the API gives.
@@ -31,6 +36,10 @@ type hook struct {
 	URL               string            `json:"url"`
 	Active            bool              `json:"active"`
 	CanSend           bool              `json:"can_send"`
+	Paused            bool              `json:"paused"`
+	Disabled          bool              `json:"disabled"`
+	DisabledAt        *time.Time        `json:"disabled_at"`
+	DisableReason     string            `json:"disable_reason"`
 	EventTypes        []string          `json:"event_types"`
 	Filters           map[string]string `json:"filters"`
 	Condition         string            `json:"condition"`
@@ -38,9 +47,12 @@ type hook struct {
 	TimeoutSeconds    *int              `json:"timeout_seconds"`
 	ExternalReference string            `json:"external_reference"`
 	Secret            string            `json:"secret"`
+	PublicKey         string            `json:"public_key"` // null: none
 	FailStreak        int               `json:"fail_streak"`
 	SuspendedCount    int               `json:"suspended_count"`
 	DisabledUntil     *time.Time        `json:"disabled_until"`
+	MailedWarningAt   *time.Time        `json:"mailed_warning_at"`
+	MailedDisabledAt  *time.Time        `json:"mailed_disabled_at"`
 	LastSuccessAt     *time.Time        `json:"last_success_at"`
 	LastFailureAt     *time.Time        `json:"last_failure_at"`
 	CreatedAt         *time.Time        `json:"created_at"`
@@ -52,14 +64,28 @@ func (h hook) state() string {
 	switch {
 	case !h.Active:
 		return "inactive"
-	case h.CanSend && h.FailStreak > 0:
-		return "failing"
-	case h.CanSend:
-		return "active"
-	case h.DisabledUntil != nil:
-		return "waiting"
-	default:
+	case h.Disabled:
 		return "disabled"
+	case h.Paused:
+		return "paused"
+	case !h.CanSend:
+		return "waiting"
+	case h.FailStreak > 0:
+		return "failing"
+	default:
+		return "active"
+	}
+}
+
+// disabled is since when it is disabled, and why; empty: it is not.
+func (h hook) disabled() string {
+	switch {
+	case !h.Disabled:
+		return ""
+	case h.DisableReason == "gone":
+		return when(h.DisabledAt) + ", its receiver answered 410 Gone"
+	default:
+		return when(h.DisabledAt) + ", " + strconv.Itoa(h.FailStreak) + " failed attempts in a row"
 	}
 }
 
@@ -108,22 +134,15 @@ func (c *webhooksGetCmd) Run(ctx context.Context, streams IO) error {
 
 // show makes a call that answers with a webhook, and prints that.
 func (r rest) show(ctx context.Context, streams IO, method, path string, body any) error {
-	cl, err := r.client()
-	if err != nil {
-		return err
+	return show(ctx, r, streams, method, path, body, printHook)
+}
+
+// yes is what a list shows of something that is rare.
+func yes(b bool) string {
+	if b {
+		return "yes"
 	}
-	var raw json.RawMessage
-	if _, err := cl.Do(ctx, method, path, nil, body, &raw); err != nil {
-		return err
-	}
-	if done, err := r.Output.json(streams.Out, raw); done {
-		return err
-	}
-	var h hook
-	if err := json.Unmarshal(raw, &h); err != nil {
-		return fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	return printHook(streams.Out, h)
+	return ""
 }
 
 func printHook(w io.Writer, h hook) error {
@@ -145,8 +164,10 @@ func printHook(w io.Writer, h hook) error {
 		[2]string{"url", h.URL}, [2]string{"state", h.state()}, [2]string{"event types", strings.Join(h.EventTypes, ", ")},
 		[2]string{"filters", strings.Join(filters, ", ")}, [2]string{"condition", h.Condition},
 		[2]string{"retries", number(h.RetryCount)}, [2]string{"timeout (s)", number(h.TimeoutSeconds)},
-		[2]string{"external reference", h.ExternalReference}, [2]string{"secret", h.Secret},
-		[2]string{"fail streak", strconv.Itoa(h.FailStreak)}, [2]string{"suspended", suspended},
+		[2]string{"external reference", h.ExternalReference}, [2]string{"secret", h.Secret}, [2]string{"public key", h.PublicKey},
+		[2]string{"fail streak", strconv.Itoa(h.FailStreak)}, [2]string{"warned by mail", when(h.MailedWarningAt)},
+		[2]string{"disabled", h.disabled()}, [2]string{"told by mail", when(h.MailedDisabledAt)},
+		[2]string{"paused", yes(h.Paused)}, [2]string{"suspended", suspended},
 		[2]string{"not before", when(h.DisabledUntil)}, [2]string{"last success", when(h.LastSuccessAt)},
 		[2]string{"last failure", when(h.LastFailureAt)}, [2]string{"created", when(h.CreatedAt)}, [2]string{"updated", when(h.UpdatedAt)})
 }
@@ -167,6 +188,7 @@ type hookFlags struct {
 	MaxInFlight    *int              `placeholder:"N" help:"POSTs at once at most, up to 256; 0: the sender's default."`
 	Reference      *string           `name:"ref" placeholder:"REFERENCE" help:"Your own name for it."`
 	Active         *bool             `negatable:"" help:"Whether it is sent to."`
+	KeyPair        *bool             `negatable:"" help:"Whether it has an ed25519 key pair, which signs beside the secret (v1a): receivers verify with its public key."`
 	File           string            `name:"file" short:"f" placeholder:"FILE" help:"A JSON object of fields as the REST API takes them ('-': stdin); flags override it."`
 }
 
@@ -192,6 +214,7 @@ func (f hookFlags) body(in io.Reader) (map[string]any, error) {
 	put(body, "max_in_flight", f.MaxInFlight)
 	put(body, "external_reference", f.Reference)
 	put(body, "active", f.Active)
+	put(body, "key_pair", f.KeyPair)
 	if f.EventTypes != nil {
 		body["event_types"] = f.EventTypes
 	}

@@ -47,7 +47,7 @@ const hook = `{"id":"w%d","name":"orders\u001b[2J","url":"https://example.com/h"
 func TestWebhooksList(t *testing.T) {
 	startAPI(t, map[string]string{
 		"GET /api/v1/webhooks?limit=500":           `{"data":[` + fmt.Sprintf(hook, 1, true, 0) + `],"meta":{"next_cursor":"c2"}}`,
-		"GET /api/v1/webhooks?cursor=c2&limit=500": `{"data":[` + fmt.Sprintf(hook, 2, false, 500) + `],"meta":{}}`,
+		"GET /api/v1/webhooks?cursor=c2&limit=500": `{"data":[` + strings.Replace(fmt.Sprintf(hook, 2, false, 500), `{`, `{"disabled":true,`, 1) + `],"meta":{}}`,
 	})
 	code, out, errs := run("", "webhooks", "list")
 	if code != 0 || errs != "" {
@@ -72,6 +72,32 @@ func TestWebhooksList(t *testing.T) {
 	}
 }
 
+func TestWebhookStates(t *testing.T) {
+	for fields, want := range map[string][]string{
+		`"active":true,"can_send":true`:                                                                {"active", ""},
+		`"active":true,"can_send":true,"fail_streak":3`:                                                {"failing", ""},
+		`"active":true,"can_send":true,"fail_streak":3,"mailed_warning_at":"2026-03-02T10:00:00Z"`:     {"failing", "warned by mail"},
+		`"active":true,"disabled_until":"2026-03-02T10:00:00Z","fail_streak":1`:                        {"waiting", "not before"},
+		`"active":true,"paused":true`:                                                                  {"paused", "paused"},
+		`"active":true,"disabled":true,"disable_reason":"gone","fail_streak":1`:                        {"disabled", "its receiver answered 410 Gone"},
+		`"active":true,"paused":true,"disabled":true,"disable_reason":"fail_streak","fail_streak":500`: {"disabled", "500 failed attempts in a row"},
+		`"active":true,"disabled":true,"mailed_disabled_at":"2026-03-02T10:00:00Z"`:                    {"disabled", "told by mail"},
+		`"active":false,"disabled":true,"paused":true,"disable_reason":"gone"`:                         {"inactive", "410 Gone"},
+	} {
+		startAPI(t, map[string]string{"GET /api/v1/webhooks/w1": `{"data":{"id":"w1",` + fields + `}}`})
+		_, out, errs := run("", "webhooks", "get", "w1")
+		state := ""
+		for line := range strings.Lines(out) {
+			if words := strings.Fields(line); words[0] == "state" {
+				state = words[1]
+			}
+		}
+		if state != want[0] || !strings.Contains(out, want[1]) || errs != "" {
+			t.Errorf("%s: want %q\n%s%s", fields, want, out, errs)
+		}
+	}
+}
+
 func TestWebhooksChange(t *testing.T) {
 	answer := `{"data":` + fmt.Sprintf(hook, 1, true, 0) + `}`
 	calls := startAPI(t, map[string]string{
@@ -89,8 +115,11 @@ func TestWebhooksChange(t *testing.T) {
 		"create from stdin, a flag overrides": {`{"url":"https://a.example","event_types":["*"],"name":"a"}`, []string{"create", "-f", "-", "--name", "b"},
 			call{"POST /api/v1/webhooks", `{"event_types":["*"],"name":"b","url":"https://a.example"}`}, "w1"},
 		"deactivate": {"", []string{"update", "w1", "--no-active"}, call{"PATCH /api/v1/webhooks/w1", `{"active":false}`}, "w1"},
-		"get":        {"", []string{"get", "w1"}, call{"GET /api/v1/webhooks/w1", ""}, "card.*"},
-		"delete":     {"", []string{"delete", "w1"}, call{"DELETE /api/v1/webhooks/w1", ""}, "deleted w1\n"},
+		"create with a key pair": {"", []string{"create", "--to", "https://a.example", "--event-type", "*", "--key-pair"},
+			call{"POST /api/v1/webhooks", `{"event_types":["*"],"key_pair":true,"url":"https://a.example"}`}, "w1"},
+		"remove the key pair": {"", []string{"update", "w1", "--key-pair=false"}, call{"PATCH /api/v1/webhooks/w1", `{"key_pair":false}`}, "w1"},
+		"get":                 {"", []string{"get", "w1"}, call{"GET /api/v1/webhooks/w1", ""}, "card.*"},
+		"delete":              {"", []string{"delete", "w1"}, call{"DELETE /api/v1/webhooks/w1", ""}, "deleted w1\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			*calls = nil

@@ -52,6 +52,8 @@ func New(cfg Config) (*Client, error) {
 type Page struct {
 	RequestID  string `json:"request_id"`
 	NextCursor string `json:"next_cursor"`
+	Notice     string `json:"notice"` // what did not follow although the request was carried out
+	Location   string `json:"-"`      // path of what was made, from the header
 }
 
 // Do makes one call to path below /api/v1 and decodes the answer's data into `into`, unless it
@@ -83,6 +85,7 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 	if err := json.Unmarshal(b, &answer); err != nil {
 		return Page{}, fmt.Errorf("%s %s: the answer is not Doorstep's; is --url right?", method, req.URL)
 	}
+	answer.Meta.Location = resp.Header.Get("Location")
 	return answer.Meta, nil
 }
 

@@ -123,7 +123,7 @@ func (s *show) webhook(ctx context.Context, name, path string, types []string, f
 	if err != nil {
 		return fmt.Errorf("register %q: the answer's secret: %w", name, err)
 	}
-	r, err := receiver.New(receiver.Config{Secret: secret, FailFirst: failFirst, Told: func(q receiver.Request) {
+	r, err := receiver.New(receiver.Config{Secrets: []signature.Secret{secret}, FailFirst: failFirst, Told: func(q receiver.Request) {
 		select {
 		case s.arrivals <- arrival{name, q}:
 		default: // nobody looks any more

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,8 +26,8 @@ const (
 
 // Config says how a receiver behaves.
 type Config struct {
-	// Secret verifies signatures; the zero Secret: they are not looked at.
-	Secret signature.Secret
+	// Secrets verify signatures: one of them has to match. None: they are not looked at.
+	Secrets []signature.Secret
 	// Status is the answer to an accepted request. Default 204.
 	Status int
 	// Delay is waited before every answer.
@@ -44,8 +46,9 @@ type Request struct {
 	EventType string
 	Attempt   int   // how often this delivery has been seen, this time included
 	SameBody  bool  // byte for byte the body of its first attempt
-	Checked   bool  // there was a secret to verify with
-	Wrong     error // what is wrong with the signature; nil: verified, if Checked
+	Secrets   int   // how many there were to verify with
+	By        []int // those of them that a signature was made with, from 1
+	Wrong     error // what is wrong with the signature; nil: verified, if there was a secret
 	Status    int   // what is answered
 	Header    http.Header
 	Body      []byte
@@ -54,13 +57,42 @@ type Request struct {
 // Verdict is what to tell people about the signature.
 func (r Request) Verdict() string {
 	switch {
-	case !r.Checked:
+	case r.Secrets == 0:
 		return "signature not checked: give the webhook's secret with --secret"
 	case r.Wrong != nil:
 		return "signature REFUSED: " + r.Wrong.Error()
 	default:
-		return "signature verified"
+		return "signature verified" + ByWhich(r.By, r.Secrets)
 	}
+}
+
+// Verify is signature.Verify, and tells which of the secrets, counted from 1, a signature was made with:
+// while a webhook's secret is being replaced, the former one and the new one.
+func Verify(secrets []signature.Secret, h signature.Headers, body []byte, now time.Time, tolerance time.Duration) (by []int, err error) {
+	if err := signature.Verify(secrets, h, body, now, tolerance); err != nil {
+		return nil, err
+	}
+	for i, s := range secrets {
+		if signature.Verify([]signature.Secret{s}, h, body, now, tolerance) == nil {
+			by = append(by, i+1)
+		}
+	}
+	return by, nil
+}
+
+// ByWhich says in words which of several secrets verified; nothing if there is one only.
+func ByWhich(by []int, of int) string {
+	if of < 2 {
+		return ""
+	}
+	numbers := make([]string, len(by))
+	for i, n := range by {
+		numbers[i] = strconv.Itoa(n)
+	}
+	if len(by) == 1 {
+		return fmt.Sprintf(" by secret %s of %d", numbers[0], of)
+	}
+	return fmt.Sprintf(" by secrets %s of %d", strings.Join(numbers, " and "), of)
 }
 
 // Receiver is an http.Handler that takes webhooks.
@@ -103,10 +135,10 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	got := Request{
 		At: at, Path: req.URL.Path, ID: req.Header.Get(signature.HeaderID), EventType: req.Header.Get(EventTypeHeader),
-		Header: req.Header, Body: body, Checked: r.cfg.Secret != signature.Secret{},
+		Header: req.Header, Body: body, Secrets: len(r.cfg.Secrets),
 	}
-	if got.Checked {
-		got.Wrong = signature.Verify([]signature.Secret{r.cfg.Secret}, signature.HeadersOf(req.Header), body, at, signature.Tolerance)
+	if got.Secrets > 0 {
+		got.By, got.Wrong = Verify(r.cfg.Secrets, signature.HeadersOf(req.Header), body, at, signature.Tolerance)
 	}
 	status := r.note(&got)
 	if r.cfg.Delay > 0 {

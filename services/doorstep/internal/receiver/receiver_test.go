@@ -33,7 +33,7 @@ func post(t *testing.T, r http.Handler, secret signature.Secret, id, signed, sen
 func TestVerifiesCountsAndFailsFirst(t *testing.T) {
 	secret, other := signature.NewSecret([32]byte{1}), signature.NewSecret([32]byte{2})
 	var told []receiver.Request
-	r, err := receiver.New(receiver.Config{Secret: secret, FailFirst: 1, Status: 202, Told: func(q receiver.Request) { told = append(told, q) }})
+	r, err := receiver.New(receiver.Config{Secrets: []signature.Secret{secret}, FailFirst: 1, Status: 202, Told: func(q receiver.Request) { told = append(told, q) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,6 +60,41 @@ func TestVerifiesCountsAndFailsFirst(t *testing.T) {
 		if got := q.Verdict() == "signature verified"; got != tt.verified {
 			t.Errorf("%d: %s, want verified %t", i, q.Verdict(), tt.verified)
 		}
+	}
+}
+
+// While a secret is being replaced a receiver has both, and learns which of them Doorstep signs with.
+func TestSecretsAreReplaced(t *testing.T) {
+	former, current, pair, other := signature.NewSecret([32]byte{1}), signature.NewSecret([32]byte{2}), signature.NewKeyPair([32]byte{3}), signature.NewSecret([32]byte{4})
+	public, _ := pair.Public()
+	var told receiver.Request
+	r, err := receiver.New(receiver.Config{Secrets: []signature.Secret{former, current, public}, Told: func(q receiver.Request) { told = q }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		secret  signature.Secret
+		status  int
+		verdict string
+	}{
+		{former, 204, "signature verified by secret 1 of 3"},
+		{current, 204, "signature verified by secret 2 of 3"},
+		{pair, 204, "signature verified by secret 3 of 3"},
+		{other, 401, "signature REFUSED: no signature matches"},
+	} {
+		if got := post(t, r, tt.secret, "d1", "{}", "{}"); got != tt.status || !strings.HasPrefix(told.Verdict(), tt.verdict) {
+			t.Errorf("%d, %s; want %d, %s", got, told.Verdict(), tt.status, tt.verdict)
+		}
+	}
+	at := time.Now()
+	both, err := signature.Sign([]signature.Key{{Secret: current}, {Secret: former}}, "d2", at, []byte("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := signature.Headers{ID: "d2", Timestamp: signature.Timestamp(at), Signature: both}
+	by, err := receiver.Verify([]signature.Secret{former, public, current}, h, []byte("{}"), at, signature.Tolerance)
+	if err != nil || receiver.ByWhich(by, 3) != " by secrets 1 and 3 of 3" {
+		t.Errorf("signed with both: %v, %v", by, err)
 	}
 }
 

@@ -12,11 +12,13 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/mail"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
+	"github.com/doorstep-dev/doorstep/services/notifier"
 	"github.com/doorstep-dev/doorstep/services/recorder"
 	"github.com/doorstep-dev/doorstep/services/sender"
 )
@@ -36,6 +38,10 @@ type (
 	Sender sender.Config
 	// Recorder keeps the history.
 	Recorder recorder.Config
+	// Notifier mails notices to administrators.
+	Notifier notifier.Config
+	// Mail is the mail server.
+	Mail mail.Config
 	// Console is the REST API.
 	Console console.Config
 )
@@ -67,6 +73,8 @@ type Services struct {
 	Matcher  Matcher  `embed:""`
 	Sender   Sender   `embed:""`
 	Recorder Recorder `embed:""`
+	Notifier Notifier `embed:""`
+	Mail     Mail     `embed:""`
 	Egress   Egress   `embed:""`
 	Kafka    Kafka    `embed:""`
 	Redis    Redis    `embed:""`
