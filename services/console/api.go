@@ -32,6 +32,7 @@ type route struct {
 	scope                     tenant.Scope // empty: any key
 	status                    int          // of success; 0: 200
 	body                      any          // what the body is, for the description; nil: none
+	bodyOptional              bool         // an empty body is allowed
 	media                     string       // of the body; empty: application/json
 	maxBody                   int64
 	problems                  []int                      // beside 401, 403, 422 and 503
@@ -48,6 +49,7 @@ type Reply[T any] struct {
 type Meta struct {
 	RequestID  string `json:"request_id" doc:"Names the request in Doorstep's log"`
 	NextCursor string `json:"next_cursor,omitempty" doc:"Of a list: the cursor of the next page; absent on the last"`
+	Notice     string `json:"notice,omitempty" doc:"What did not follow although the request was carried out, and why"`
 }
 
 type output[T any] struct{ Body Reply[T] }
@@ -117,12 +119,17 @@ func (s *Service) handler() http.Handler {
 		RejectUnknownQueryParameters: true, Transformers: []huma.Transformer{transform},
 	})
 	s.routeWebhooks(api)
+	s.routeRotate(api)
+	s.routeSuspend(api)
+	s.routeJobs(api)
 	s.routeEvents(api)
 	s.routeEventsRead(api)
 	s.routeDeliveries(api)
 	s.routeTail(api)
 	s.routeAudit(api)
 	s.routeKeys(api)
+	s.routeAdministrators(api)
+	s.routeMails(api)
 	s.routeTenants(api)
 	// Huma describes its own error model beside ours.
 	delete(registry.Map(), "ErrorModel")
@@ -130,6 +137,7 @@ func (s *Service) handler() http.Handler {
 	if s.cfg.Mount != nil {
 		s.cfg.Mount(mux)
 	}
+	s.routeWeb(mux)
 	mux.HandleFunc("GET /{$}", index)
 	mux.HandleFunc("/", elsewhere(mux))
 	return s.around(mux)
@@ -159,7 +167,7 @@ func add[I, O any](s *Service, api huma.API, r route, handle func(context.Contex
 	if r.answers != nil {
 		op.Responses[strconv.Itoa(cmp.Or(r.status, http.StatusOK))] = &huma.Response{Content: r.answers}
 	}
-	if r.body != nil {
+	if r.body != nil && !r.bodyOptional {
 		op.Middlewares = append(op.Middlewares, s.wantBody)
 	}
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
@@ -183,6 +191,7 @@ func add[I, O any](s *Service, api huma.API, r route, handle func(context.Contex
 		for _, o := range []*huma.Operation{described.Post, described.Patch} {
 			if o != nil && o.OperationID == r.id {
 				o.RequestBody.Content = map[string]*huma.MediaType{media: {Schema: schema}}
+				o.RequestBody.Required = !r.bodyOptional
 			}
 		}
 	}
@@ -215,22 +224,29 @@ func (s *Service) wantBody(hc huma.Context, next func(huma.Context)) {
 }
 
 func (s *Service) authenticate(ctx context.Context, authorization, named string) (caller, error) {
-	var failed error // why a key could not be looked up
-	principal, err := auth.Authenticate(func(hash [32]byte) (tenant.APIKey, bool) {
-		k, err := s.key(ctx, hash)
-		if err != nil && !errors.Is(err, sqlstore.ErrNotFound) {
-			failed = err
-		}
-		return k, err == nil
-	}, authorization, time.Now())
-	if failed != nil {
-		return caller{}, failed
+	find, failed := s.finder(ctx)
+	principal, err := auth.Authenticate(find, authorization, time.Now())
+	if err := failed(); err != nil {
+		return caller{}, err
 	}
 	if err != nil {
 		return caller{}, err
 	}
 	of, err := principal.Tenant(named)
 	return caller{Principal: principal, Tenant: of}, err
+}
+
+// finder looks keys up for auth; failed says afterwards why one could not be looked up.
+func (s *Service) finder(ctx context.Context) (find func(hash [32]byte) (tenant.APIKey, bool), failed func() error) {
+	var fault error
+	find = func(hash [32]byte) (tenant.APIKey, bool) {
+		k, err := s.key(ctx, hash)
+		if err != nil && !errors.Is(err, sqlstore.ErrNotFound) {
+			fault = err
+		}
+		return k, err == nil
+	}
+	return find, func() error { return fault }
 }
 
 // key finds a key in SQL, where it is known at once, else in the log's settings, which are there

@@ -302,11 +302,14 @@ func TestTheRestOfTheAddress(t *testing.T) {
 	for name := range api.Components.Schemas {
 		schemas = append(schemas, name)
 	}
-	if want := "delete /api/v1/api-keys/{id},delete /api/v1/tenants/{id},delete /api/v1/webhooks/{id},get /api/v1/api-keys," +
-		"get /api/v1/attempts/tail,get /api/v1/audit,get /api/v1/deliveries,get /api/v1/deliveries/{id},get /api/v1/deliveries/{id}/payload," +
-		"get /api/v1/events,get /api/v1/events/{id},get /api/v1/me,get /api/v1/tenants,get /api/v1/tenants/{id},get /api/v1/webhooks,get /api/v1/webhooks/{id}," +
-		"patch /api/v1/tenants/{id},patch /api/v1/webhooks/{id},post /api/v1/api-keys,post /api/v1/deliveries/{id}/resend,post /api/v1/events," +
-		"post /api/v1/tenants,post /api/v1/webhooks"; sorted(routes) != want {
+	if want := "delete /api/v1/administrators/{id},delete /api/v1/api-keys/{id},delete /api/v1/tenants/{id},delete /api/v1/webhooks/{id}," +
+		"get /api/v1/administrators,get /api/v1/administrators/{id},get /api/v1/api-keys,get /api/v1/attempts/tail,get /api/v1/audit," +
+		"get /api/v1/deliveries,get /api/v1/deliveries/{id},get /api/v1/deliveries/{id}/payload,get /api/v1/events,get /api/v1/events/{id}," +
+		"get /api/v1/jobs,get /api/v1/jobs/{id},get /api/v1/mails,get /api/v1/mails/{id},get /api/v1/me,get /api/v1/tenants," +
+		"get /api/v1/tenants/{id},get /api/v1/webhooks,get /api/v1/webhooks/{id},patch /api/v1/administrators/{id},patch /api/v1/tenants/{id}," +
+		"patch /api/v1/webhooks/{id},post /api/v1/administrators,post /api/v1/api-keys,post /api/v1/deliveries/{id}/resend,post /api/v1/events," +
+		"post /api/v1/tenants,post /api/v1/webhooks,post /api/v1/webhooks/{id}/discard,post /api/v1/webhooks/{id}/pause," +
+		"post /api/v1/webhooks/{id}/release,post /api/v1/webhooks/{id}/resume,post /api/v1/webhooks/{id}/rotate-secret"; sorted(routes) != want {
 		t.Errorf("routes: %s", sorted(routes))
 	}
 	if !slices.Contains(schemas, "Problem") || slices.Contains(schemas, "ErrorModel") || !slices.Contains(schemas, "WebhookInput") {

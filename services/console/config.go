@@ -2,7 +2,9 @@ package console
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/doorstep-dev/doorstep/pkg/egress"
@@ -23,6 +25,10 @@ type Config struct {
 	HTTP         string `name:"http" env:"DOORSTEP_HTTP_ADDR" default:":8080" help:"Address of the REST API, host:port."`
 	BootstrapKey string `name:"bootstrap-key" env:"DOORSTEP_BOOTSTRAP_KEY" help:"Platform API key with every scope, made at the first start, at least 20 characters. Empty: one is generated. Prefer the environment: a flag can be seen by other users of the machine."`
 
+	// PublicURL is where people reach the console, e.g. https://hooks.example.com. Empty: links are without
+	// a host. If it is https, cookies are sent over https only.
+	PublicURL string `kong:"-"`
+
 	Publish publish.Config `embed:"" prefix:"console-" envprefix:"DOORSTEP_CONSOLE_"` // of events that come over REST
 
 	// Room errs while no more events may be taken, e.g. for want of disk. Nil: there is room.
@@ -37,17 +43,35 @@ type Config struct {
 // minBootstrapKey is about 100 bits of a key that someone typed at random.
 const minBootstrapKey = 20
 
+// minConnections to PostgreSQL: one for each lock, and one for all else.
+const minConnections = 4
+
 // Validate says what is wrong with the settings.
 func (c Config) Validate() error {
 	errs := []error{c.Kafka.Validate(), c.SQL.Validate(), c.Publish.Validate()}
 	if c.History != (sqldb.Config{}) {
 		errs = append(errs, c.History.Validate())
 	}
+	if n := c.SQL.MaxConnections; c.SQL.PostgresURL != "" && n != 0 && n < minConnections {
+		errs = append(errs, fmt.Errorf("postgres-max-connections: a console needs at least %d: three may hold locks (outbox, jobs, expiry)", minConnections))
+	}
 	if c.HTTP == "" {
 		errs = append(errs, errors.New("http: a host:port is required"))
+	}
+	if !c.validPublicURL() {
+		errs = append(errs, errors.New("console-url: must be http:// or https:// and a host, without a path"))
 	}
 	if k := c.BootstrapKey; k != "" && (len(k) < minBootstrapKey || len(k) > 256 || strings.ContainsAny(k, " \t\r\n")) {
 		errs = append(errs, errors.New("bootstrap-key: must have 20 to 256 characters without spaces"))
 	}
 	return errors.Join(errs...)
+}
+
+// origin is where people reach the console, as browsers write it; empty: not known.
+func (c Config) origin() string { return strings.TrimSuffix(c.PublicURL, "/") }
+
+// validPublicURL reports whether there is none, or it is an origin: the pages link to one another from the root.
+func (c Config) validPublicURL() bool {
+	u, err := url.Parse(c.origin())
+	return c.origin() == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" && c.origin() == u.Scheme+"://"+u.Host
 }

@@ -7,9 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/doorstep-dev/doorstep/pkg/failure"
-	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
 func TestTarget(t *testing.T) {
@@ -52,24 +49,4 @@ func TestTargetWaitsOneSecond(t *testing.T) {
 			t.Errorf("%v after %s, want nil after 1s", err, time.Since(start))
 		}
 	})
-}
-
-func TestReactivated(t *testing.T) {
-	for name, tt := range map[string]struct {
-		active, disabled bool
-		setting          string
-		want             uint64 // generation; 0: refused
-	}{
-		"merely inactive":                {false, false, "", 4},
-		"active":                         {true, false, "", 4},
-		"disabled":                       {true, true, "", 0},
-		"disabled and inactive":          {false, true, "console", 0},
-		"any, not deactivated first":     {true, true, "any", 4},
-		"any, deactivated and activated": {false, true, "any", 5},
-	} {
-		got, err := reactivated(webhook.Webhook{Active: tt.active, Generation: 4}, failure.State{Disabled: tt.disabled}, tt.setting)
-		if got != tt.want || (err != nil) != (tt.want == 0) {
-			t.Errorf("%s: generation %d, %v, want %d", name, got, err, tt.want)
-		}
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -60,7 +61,7 @@ func (s *Service) listDeliveries(ctx context.Context, in *deliveriesInput) (*out
 	if err != nil {
 		return nil, err
 	}
-	return replyList(ctx, listedViews(listed), next), nil
+	return replyList(ctx, listedViews(listed, time.Now()), next), nil
 }
 
 func (s *Service) getDelivery(ctx context.Context, in *idInput) (*output[DeliveryDetail], error) {
@@ -76,7 +77,7 @@ func (s *Service) getDelivery(ctx context.Context, in *idInput) (*output[Deliver
 	if err != nil {
 		return nil, err
 	}
-	return reply(ctx, detailView(d, attempts, s.topics)), nil
+	return reply(ctx, detailView(d, attempts, s.topics, time.Now())), nil
 }
 
 // delivery is the row of one of the caller's deliveries.

@@ -27,6 +27,8 @@ type Delivery struct {
 	SuspendReason     delivery.SuspendReason `json:"suspend_reason" doc:"Of a suspended one: disabled, inactive or paused"`
 	CreatedAt         time.Time              `json:"created_at" doc:"When its event was received"`
 	UpdatedAt         time.Time              `json:"updated_at" doc:"When it came to its status"`
+	ExpiresAt         *time.Time             `json:"expires_at,omitempty" doc:"Of a suspended one: from then on its payload may be gone, and it can be released no more"`
+	Expired           bool                   `json:"expired,omitempty" doc:"True: it is suspended, and that time has come"`
 	LastAttempt       *LastAttempt           `json:"last_attempt,omitempty" doc:"The last POST; absent: none was made"`
 }
 
@@ -86,12 +88,18 @@ type Phases struct {
 	Reused    bool    `json:"reused" doc:"The connection was used before"`
 }
 
-func deliveryView(d history.Delivery) Delivery {
-	return Delivery{
+// deliveryView is a delivery as the API shows it at now.
+func deliveryView(d history.Delivery, now time.Time) Delivery {
+	v := Delivery{
 		ID: d.ID, WebhookID: d.WebhookID, EventID: d.EventID, EventType: d.EventType, ExternalReference: d.ExternalReference,
 		Status: d.Status, Cause: d.Cause, RunID: d.RunID, NextAttemptAt: orNull(d.NextAttemptAt), SuspendReason: d.SuspendReason,
 		CreatedAt: d.ReceivedAt, UpdatedAt: updatedAt(d),
 	}
+	if d.Status == delivery.Suspended {
+		at := expiresAt(d.UpdatedAt)
+		v.ExpiresAt, v.Expired = &at, !now.Before(at)
+	}
+	return v
 }
 
 // updatedAt is when a delivery came to its status: while it is pending, when the run was started.
@@ -105,8 +113,8 @@ func updatedAt(d history.Delivery) time.Time {
 	return d.ReceivedAt
 }
 
-func listedView(d sqlhistory.ListedDelivery) Delivery {
-	v := deliveryView(d.Delivery)
+func listedView(d sqlhistory.ListedDelivery, now time.Time) Delivery {
+	v := deliveryView(d.Delivery, now)
 	v.AttemptCount = d.Attempts
 	if d.Attempts > 0 {
 		v.LastAttempt = lastAttempt(d.LastAttempt)
@@ -114,10 +122,10 @@ func listedView(d sqlhistory.ListedDelivery) Delivery {
 	return v
 }
 
-func listedViews(listed []sqlhistory.ListedDelivery) []Delivery {
+func listedViews(listed []sqlhistory.ListedDelivery, now time.Time) []Delivery {
 	views := make([]Delivery, len(listed))
 	for i, d := range listed {
-		views[i] = listedView(d)
+		views[i] = listedView(d, now)
 	}
 	return views
 }
@@ -126,9 +134,9 @@ func lastAttempt(a history.Attempt) *LastAttempt {
 	return &LastAttempt{StartedAt: a.StartedAt, StatusCode: a.Outcome.StatusCode, ErrorCode: a.Outcome.ErrorCode, Error: a.Outcome.Error}
 }
 
-// detailView is a delivery with its attempts, which come by their start.
-func detailView(d history.Delivery, attempts []history.Attempt, topics wire.Topics) DeliveryDetail {
-	v := DeliveryDetail{Delivery: deliveryView(d), Attempts: make([]Attempt, len(attempts))}
+// detailView is a delivery at now with its attempts, which come by their start.
+func detailView(d history.Delivery, attempts []history.Attempt, topics wire.Topics, now time.Time) DeliveryDetail {
+	v := DeliveryDetail{Delivery: deliveryView(d, now), Attempts: make([]Attempt, len(attempts))}
 	for i, a := range attempts {
 		v.Attempts[i] = attemptView(a.Attempt, topics)
 		if a.Kind == delivery.KindPost {

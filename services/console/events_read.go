@@ -123,7 +123,7 @@ func (s *Service) getEvent(ctx context.Context, in *eventIDInput) (*rawOutput, e
 	// What stands for the webhooks that were cut is a note.
 	v.MoreDeliveries, v.Deliveries = more != "", listedViews(slices.DeleteFunc(deliveries, func(d sqlhistory.ListedDelivery) bool {
 		return d.Status == delivery.Capped
-	}))
+	}), time.Now())
 	if v.Notes, err = notesOf(ctx, store, row); err != nil {
 		return nil, err
 	}

@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/history"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
@@ -65,6 +67,7 @@ type past struct {
 	known      bool
 	activities map[string]history.Activity
 	suspended  map[string]int
+	mailed     map[string]sqlhistory.Mailed
 }
 
 // pastOf asks the history. A webhook is shown without, if it does not answer.
@@ -81,7 +84,10 @@ func (s *Service) pastOf(ctx context.Context, webhooks []webhook.Webhook) past {
 	defer cancel()
 	p := past{known: true}
 	if p.activities, err = store.Activities(ctx, ids); err == nil {
-		p.suspended, err = store.SuspendedCounts(ctx, ids)
+		p.suspended, err = store.SuspendedCounts(ctx, ids, time.Now().Add(-kafka.SuspendedRetention))
+	}
+	if err == nil {
+		p.mailed, err = store.MailedAt(ctx, ids)
 	}
 	if err != nil {
 		s.log.Warn("webhooks shown without their history", "error", err)
@@ -90,8 +96,8 @@ func (s *Service) pastOf(ctx context.Context, webhooks []webhook.Webhook) past {
 	return p
 }
 
-// over is a webhook's view with what the history knows of it.
-func (p past) over(v Webhook) Webhook {
+// over is a webhook's view, which shows a state, with what the history knows of it.
+func (p past) over(v Webhook, shown failure.State) Webhook {
 	if !p.known {
 		return v
 	}
@@ -99,6 +105,8 @@ func (p past) over(v Webhook) Webhook {
 	v.LastTriggeredAt = orNull(later(orZero(v.LastTriggeredAt), a.LastTriggeredAt))
 	v.LastSuccessAt = orNull(later(orZero(v.LastSuccessAt), a.LastSuccessAt))
 	v.SuspendedCount = new(p.suspended[v.ID])
+	warned, disabled := mailedOf(shown, p.mailed[v.ID])
+	v.MailedWarningAt, v.MailedDisabledAt = orNull(warned), orNull(disabled)
 	return v
 }
 

@@ -132,9 +132,10 @@ func TestWebhooksShowTheirPast(t *testing.T) {
 	r.attempts(post(sent, at, t0, ok(), delivery.Delivered))
 	again := sent.Again(delivery.NewRunID("", t0.Add(time.Hour), [8]byte{}), delivery.CauseResend)
 	r.attempts(post(again, at, t0.Add(time.Hour), failed(), delivery.Retrying))
-	for i := range 3 {
+	now := time.Now()
+	for i, suspendedAt := range []time.Time{now, now.Add(-29 * 24 * time.Hour), now, t0} { // the last has expired
 		d := matched(published(fmt.Sprintf("s%d", i), t0), w.ID)
-		d.SuspendReason, d.SuspendedAt = delivery.SuspendPaused, t0
+		d.SuspendReason, d.SuspendedAt = delivery.SuspendPaused, suspendedAt
 		r.deliver(r.topics.Suspended, d)
 	}
 	views := append(data[[]console.Webhook](t, r.do(200, "GET", "/api/v1/webhooks", "")),

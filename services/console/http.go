@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -108,7 +109,13 @@ func elsewhere(mux *http.ServeMux) http.HandlerFunc {
 	}
 }
 
-func index(w http.ResponseWriter, _ *http.Request) {
+// index says what is here: to a browser, the pages of the console.
+func index(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Vary", "Accept")
+	if strings.Contains(r.Header.Get("Accept"), "text/html") {
+		http.Redirect(w, r, webRoot, http.StatusSeeOther)
+		return
+	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	_, _ = w.Write([]byte("Doorstep. The API is described at /api/openapi.json\n"))
 }

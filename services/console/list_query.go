@@ -46,14 +46,7 @@ func (*deliveriesInput) Resolve(hc huma.Context) []error { return checkQuery(hc)
 func (in *deliveriesInput) filter(of string) (sqlhistory.DeliveryFilter, error) {
 	var f invalid.Fields
 	out := sqlhistory.DeliveryFilter{
-		Tenant: of, WebhookID: in.WebhookID, EventID: in.EventID, EventType: in.EventType, ExternalReference: in.ExternalReference,
-	}
-	if in.WebhookID != "" {
-		id, err := uuid.Parse(in.WebhookID)
-		if err != nil || len(in.WebhookID) != 36 {
-			f.Add("filter[webhook_id]", "must be the id of a webhook, a UUID")
-		}
-		out.WebhookID = id.String()
+		Tenant: of, WebhookID: webhookFilter(in.WebhookID, &f), EventID: in.EventID, EventType: in.EventType, ExternalReference: in.ExternalReference,
 	}
 	checkType("filter[event_type]", in.EventType, &f)
 	for _, s := range in.Status {
@@ -107,6 +100,18 @@ func queryFaults(query url.Values) (faults []error) {
 	}
 	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return faults
+}
+
+// webhookFilter is the id that a list is filtered by, as it is stored; empty stays empty.
+func webhookFilter(id string, f *invalid.Fields) string {
+	if id == "" {
+		return ""
+	}
+	parsed, err := uuid.Parse(id)
+	if err != nil || len(id) != 36 {
+		f.Add("filter[webhook_id]", "must be the id of a webhook, a UUID")
+	}
+	return parsed.String()
 }
 
 func checkType(name, value string, f *invalid.Fields) {

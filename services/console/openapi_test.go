@@ -72,12 +72,19 @@ func TestTheDescriptionHolds(t *testing.T) {
 		}
 	}
 	for call, want := range map[string]string{
-		"get /api/v1/deliveries":              "200 401 403 422 503",
-		"get /api/v1/deliveries/{id}":         "200 401 403 404 422 503",
-		"get /api/v1/deliveries/{id}/payload": "200 401 403 404 410 422 503",
-		"post /api/v1/deliveries/{id}/resend": "202 401 403 404 409 410 422 503",
-		"get /api/v1/events":                  "200 401 403 422 503",
-		"get /api/v1/events/{id}":             "200 401 403 404 422 503",
+		"get /api/v1/deliveries":                   "200 401 403 422 503",
+		"get /api/v1/deliveries/{id}":              "200 401 403 404 422 503",
+		"get /api/v1/deliveries/{id}/payload":      "200 401 403 404 410 422 503",
+		"post /api/v1/deliveries/{id}/resend":      "202 401 403 404 409 410 422 503",
+		"post /api/v1/webhooks/{id}/rotate-secret": "200 401 403 404 409 413 422 503",
+		"post /api/v1/webhooks/{id}/pause":         "200 401 403 404 409 422 503",
+		"post /api/v1/webhooks/{id}/resume":        "200 401 403 404 409 422 503",
+		"post /api/v1/webhooks/{id}/release":       "202 401 403 404 409 413 422 503",
+		"post /api/v1/webhooks/{id}/discard":       "202 401 403 404 409 413 422 503",
+		"get /api/v1/jobs":                         "200 401 403 422 503",
+		"get /api/v1/jobs/{id}":                    "200 401 403 404 422 503",
+		"get /api/v1/events":                       "200 401 403 422 503",
+		"get /api/v1/events/{id}":                  "200 401 403 404 422 503",
 	} {
 		method, path, _ := strings.Cut(call, " ")
 		responses := api.Paths[path][method].Responses

@@ -161,6 +161,8 @@ func (d *drainer) record(c sqlstore.Current) (*kgo.Record, error) {
 		return wire.Tenant(d.topics.Settings, *c.Tenant)
 	case c.APIKey != nil:
 		return wire.APIKey(d.topics.Settings, *c.APIKey)
+	case c.Administrator != nil:
+		return wire.Administrator(d.topics.Settings, *c.Administrator)
 	}
 	switch c.Kind {
 	case sqlstore.KindWebhook:
@@ -169,6 +171,8 @@ func (d *drainer) record(c sqlstore.Current) (*kgo.Record, error) {
 		return wire.Gone(d.topics.Settings, wire.TenantKey(c.Key)), nil
 	case sqlstore.KindAPIKey:
 		return wire.Gone(d.topics.Settings, wire.APIKeyKey(c.Key)), nil
+	case sqlstore.KindAdministrator:
+		return wire.Gone(d.topics.Settings, wire.AdministratorKey(c.Key)), nil
 	}
 	return nil, errors.New("a kind that this program does not know")
 }

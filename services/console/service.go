@@ -42,6 +42,7 @@ type Service struct {
 	runs         runs
 	topics       wire.Topics
 	drainer      drainer
+	jobs         jobs
 	stopping     chan struct{}            // closed when the console drains: answers that go on end
 	tails        chan struct{}            // one for each stream of attempts
 	audits       chan struct{}            // one for each audit
@@ -72,7 +73,8 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 			}),
 		},
 	}
-	for _, c := range []prometheus.Collector{s.requests, s.drainer.records, s.drainer.faults} {
+	s.jobs = newJobs(s)
+	for _, c := range append(s.jobs.metrics(), s.requests, s.drainer.records, s.drainer.faults) {
 		if err := metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of console: %w", err)
 		}
@@ -81,7 +83,7 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 	if s.topics, err = cfg.Kafka.Topics(); err != nil {
 		return nil, err
 	}
-	s.drainer.topics = s.topics
+	s.drainer.topics, s.jobs.topics = s.topics, s.topics
 	if s.listener, err = process.Listen(cfg.HTTP, "http"); err != nil {
 		return nil, err
 	}
@@ -111,6 +113,7 @@ func (s *Service) connect(metrics prometheus.Registerer) error {
 		return err
 	}
 	reader, err := kafka.NewReader(s.cfg.Kafka, "console-reader", s.log)
+	s.jobs.states, s.jobs.reader = s.states, reader
 	s.payloads = payloads{
 		reader: reader, admin: kadm.NewClient(s.publisher.Client()), embedded: s.cfg.Kafka.Embedded, log: s.log,
 		retention: map[string]retention{},
@@ -156,7 +159,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// keep opens SQL, as soon as it answers, and carries its changes into the log.
+// keep opens SQL, as soon as it answers, carries its changes into the log, and works its jobs.
 func (s *Service) keep(ctx context.Context) error {
 	store, err := s.open(ctx)
 	if err != nil || store == nil {
@@ -167,9 +170,13 @@ func (s *Service) keep(ctx context.Context) error {
 			s.log.Warn("close SQL", "error", err)
 		}
 	}()
-	s.drainer.store = store
+	s.drainer.store, s.jobs.store = store, store
 	s.store.Store(store)
+	var loops sync.WaitGroup
+	loops.Go(func() { s.jobs.run(ctx) })
+	loops.Go(func() { s.keepExpiry(ctx) })
 	s.drainer.run(ctx)
+	loops.Wait()
 	return nil
 }
 

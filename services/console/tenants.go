@@ -61,7 +61,7 @@ func (s *Service) routeTenants(api huma.API) {
 	}, s.patchTenant)
 	add(s, api, route{
 		id: "delete-tenant", method: http.MethodDelete, path: "tenants/{id}",
-		summary: "Delete a tenant that owns neither webhooks nor API keys; for a platform key",
+		summary: "Delete a tenant that owns neither webhooks nor API keys, with its administrators; for a platform key",
 		scope:   tenant.ScopeAdmin, status: http.StatusNoContent, problems: []int{404, 409},
 	}, s.deleteTenant)
 	add(s, api, route{id: "me", method: http.MethodGet, path: "me", summary: "Who am I"}, s.me)

@@ -30,7 +30,8 @@ type WebhookInput struct {
 	MaxInFlight       int               `json:"max_in_flight,omitempty" minimum:"0" maximum:"256" doc:"POSTs at once; 0: the default"`
 	ExternalReference string            `json:"external_reference,omitempty" maxLength:"256"`
 	Metadata          map[string]string `json:"metadata,omitempty" doc:"The caller's own, at most 32"`
-	Secret            string            `json:"secret,omitempty" doc:"At creation only: whsec_ and base64 of 24 to 64 random bytes. Default: one is generated"`
+	Secret            string            `json:"secret,omitempty" doc:"At creation only: whsec_ and base64 of 24 to 64 random bytes. Default: one is generated. Afterwards it is rotated"`
+	KeyPair           *bool             `json:"key_pair,omitempty" doc:"True: it has an ed25519 key pair, and deliveries a v1a signature beside v1. False removes the pair at once. Default false"`
 }
 
 // PayloadInput shapes the body; absent fields are the tenant's, else the defaults.
@@ -45,7 +46,7 @@ func readOnly() []string {
 	return []string{
 		"id", "api_key_id", "developer_client_id", "third_party", "fail_streak", "fail_streak_started_at", "failure_count",
 		"last_triggered_at", "last_success_at", "last_failed_at", "last_failure_at", "mailed_warning_at", "mailed_disabled_at",
-		"disabled_until", "can_send", "suspended_count", "created_at", "updated_at",
+		"paused", "disabled", "disabled_at", "disable_reason", "disabled_until", "can_send", "public_key", "suspended_count", "created_at", "updated_at",
 	}
 }
 
@@ -56,6 +57,7 @@ func inputOf(w webhook.Webhook) WebhookInput {
 		Condition: w.Condition, RetryCount: w.RetryCount, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
 		ExternalReference: w.ExternalReference, Metadata: w.Metadata, Headers: headersView(w.Headers),
 		Payload: &PayloadInput{Format: string(w.Payload.Format), Exclude: w.Payload.Exclude, Stringify: w.Payload.Stringify},
+		KeyPair: new(hasKeyPair(w.SigningKeys)),
 	}
 	if w.Timeout != nil {
 		in.TimeoutSeconds = new(int(*w.Timeout / time.Second))
@@ -63,20 +65,23 @@ func inputOf(w webhook.Webhook) WebhookInput {
 	return in
 }
 
-// patched is w with a merge patch (RFC 7396) applied, and the secret that the patch holds. It checks
-// all but where the URL leads. w itself stays.
-func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, string, error) {
+// patched is w with a merge patch (RFC 7396) applied but for its keys, and what the caller said of it. It
+// checks all but where the URL leads. w itself stays.
+func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, WebhookInput, error) {
 	in, err := merged(inputOf(w), patch, readOnly())
 	if err != nil {
-		return webhook.Webhook{}, "", err
+		return webhook.Webhook{}, WebhookInput{}, err
 	}
 	w = in.apply(w)
 	f := w.Check()
 	if len(f) == 0 {
 		f = match.CheckCondition(w.Condition)
 	}
-	return w, in.Secret, f.Err()
+	return w, in, f.Err()
 }
+
+// wantsKeyPair reports whether a webhook is to have an ed25519 key.
+func (in WebhookInput) wantsKeyPair() bool { return in.KeyPair != nil && *in.KeyPair }
 
 // apply is w with what a caller says of it.
 func (in WebhookInput) apply(w webhook.Webhook) webhook.Webhook {

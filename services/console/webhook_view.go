@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/failure"
-	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -28,7 +27,8 @@ type Webhook struct {
 	MaxInFlight       int               `json:"max_in_flight" doc:"POSTs at once; 0: the default"`
 	ExternalReference string            `json:"external_reference"`
 	Metadata          map[string]string `json:"metadata"`
-	Secret            string            `json:"secret,omitempty" doc:"The signing secret; told when the webhook is made or read by a key that may change it, never in lists"`
+	Secret            string            `json:"secret,omitempty" doc:"The signing secret; told when it is made or rotated, and to a key that may change the webhook, never in lists"`
+	PublicKey         *string           `json:"public_key" doc:"whpk_..., which verifies v1a signatures; null: the webhook has no key pair"`
 	APIKeyID          string            `json:"api_key_id" doc:"The key that made it"`
 	DeveloperClientID string            `json:"developer_client_id" doc:"Of the key that made it"`
 	ThirdParty        bool              `json:"third_party" doc:"Made by a third-party application's key"`
@@ -40,11 +40,16 @@ type Webhook struct {
 	LastSuccessAt       *time.Time `json:"last_success_at"`
 	LastFailedAt        *time.Time `json:"last_failed_at" doc:"The last failed attempt of the streak"`
 	LastFailureAt       *time.Time `json:"last_failure_at" doc:"The last failed attempt of all time"`
-	MailedWarningAt     *time.Time `json:"mailed_warning_at"`
-	MailedDisabledAt    *time.Time `json:"mailed_disabled_at"`
+	MailedWarningAt     *time.Time `json:"mailed_warning_at" doc:"When administrators were first mailed that this streak goes on, as soon as the history has it"`
+	MailedDisabledAt    *time.Time `json:"mailed_disabled_at" doc:"When administrators were first mailed that it is disabled, as soon as the history has it"`
 	DisabledUntil       *time.Time `json:"disabled_until" doc:"The receiver asked for a wait until then"`
 	CanSend             bool       `json:"can_send" doc:"False while it is disabled, paused, or waits as its receiver asked"`
 	SuspendedCount      *int       `json:"suspended_count" doc:"Deliveries that wait for a release; null: the history cannot be reached"`
+
+	Paused        bool                  `json:"paused" doc:"True: by hand; what is matched is suspended until it is resumed"`
+	Disabled      bool                  `json:"disabled" doc:"True: by its failures; what is matched is suspended until it is reactivated by hand"`
+	DisabledAt    *time.Time            `json:"disabled_at"`
+	DisableReason failure.DisableReason `json:"disable_reason" doc:"Of a disabled one. fail_streak: too many failed attempts in a row. gone: its receiver answered 410"`
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -66,28 +71,16 @@ func view(w webhook.Webhook, of tenant.Tenant, s failure.State, now time.Time) W
 		RetryCount:     *cmp.Or(w.RetryCount, of.Policy.RetryCount, new(webhook.DefaultRetryCount)),
 		TimeoutSeconds: int(*cmp.Or(w.Timeout, of.Policy.Timeout, new(webhook.DefaultTimeout)) / time.Second),
 		RateLimit:      w.RateLimit, MaxInFlight: w.MaxInFlight, ExternalReference: w.ExternalReference, Metadata: orEmpty(w.Metadata),
-		APIKeyID: w.APIKeyID, DeveloperClientID: w.DeveloperClientID, ThirdParty: w.ThirdParty,
+		PublicKey: publicKeyText(w), APIKeyID: w.APIKeyID, DeveloperClientID: w.DeveloperClientID, ThirdParty: w.ThirdParty,
 
 		FailStreak: s.FailStreak, FailStreakStartedAt: orNull(s.FailStreakStartedAt), FailureCount: s.FailureCount,
 		LastTriggeredAt: orNull(later(s.LastSuccessAt, s.LastFailureAt)), LastSuccessAt: orNull(s.LastSuccessAt),
 		LastFailedAt: orNull(s.LastFailedAt), LastFailureAt: orNull(s.LastFailureAt), DisabledUntil: orNull(s.DisabledUntil),
+		Paused: w.Paused, Disabled: s.Disabled, DisabledAt: orNull(s.DisabledAt), DisableReason: s.DisableReason,
 		CanSend: !w.Paused && s.CanSend(now),
 
 		CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt,
 	}
-}
-
-// secretText is the secret that the webhook's deliveries are signed with now: its newest HMAC key.
-func secretText(w webhook.Webhook) string {
-	for _, k := range w.SigningKeys {
-		if k.Scheme != webhook.SchemeHMAC || k.Secret.KeyID != webhook.PlainKeyID {
-			continue
-		}
-		if s, err := signature.SecretOf(signature.SchemeHMAC, k.Secret.Bytes); err == nil {
-			return s.Text()
-		}
-	}
-	return ""
 }
 
 func payloadView(p webhook.Payload) Payload {

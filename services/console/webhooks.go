@@ -2,16 +2,13 @@ package console
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
-	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
@@ -56,7 +53,8 @@ func (s *Service) shows(ctx context.Context, webhooks []webhook.Webhook, of tena
 	past, now := s.pastOf(ctx, webhooks), time.Now()
 	views := make([]Webhook, len(webhooks))
 	for i, w := range webhooks {
-		views[i] = past.over(view(w, of, s.states.Get(w.ID, w.Generation), now))
+		state := s.states.Get(w.ID, w.Generation)
+		views[i] = past.over(view(w, of, state, now), state)
 	}
 	return views
 }
@@ -88,14 +86,13 @@ func (s *Service) createWebhook(ctx context.Context, in *rawInput) (*output[Webh
 		return nil, err
 	}
 	now, key := time.Now().UTC(), callerOf(ctx).Key
-	w, secret, err := patched(webhook.Webhook{Active: true}, in.RawBody)
-	var random [32]byte
-	_, _ = rand.Read(random[:]) // never errs
-	signs, secretErr := signingKey(secret, random)
+	w, said, err := patched(webhook.Webhook{Active: true}, in.RawBody)
+	signs, secretErr := signingKey(said.Secret, random32())
 	if err := s.checkTarget(ctx, w.URL, err, secretErr); err != nil {
 		return nil, err
 	}
-	w.ID, w.Tenant, w.SigningKeys = uuid.Must(uuid.NewV7()).String(), of.ID, []webhook.SigningKey{signs}
+	w.ID, w.Tenant = uuid.Must(uuid.NewV7()).String(), of.ID
+	w.SigningKeys = withKeyPair([]webhook.SigningKey{signs}, said.wantsKeyPair(), random32(), now)
 	w.APIKeyID, w.DeveloperClientID, w.ThirdParty = key.ID, key.DeveloperClientID, key.DeveloperClientID != ""
 	w.CreatedAt, w.UpdatedAt = now, now
 	if w, err = store.CreateWebhook(ctx, w); err != nil {
@@ -168,9 +165,9 @@ func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenan
 	if err != nil {
 		return webhook.Webhook{}, err
 	}
-	w, secret, err := patched(was, in.RawBody)
-	if err == nil && secret != "" {
-		err = invalid.Fields{{Name: "secret", Message: "can be given at creation only"}}
+	w, said, err := patched(was, in.RawBody)
+	if err == nil && said.Secret != "" {
+		err = invalid.Fields{{Name: "secret", Message: "can be given at creation only; afterwards POST /api/v1/webhooks/{id}/rotate-secret replaces it"}}
 	}
 	url := w.URL
 	if url == was.URL {
@@ -180,33 +177,16 @@ func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenan
 		return webhook.Webhook{}, err
 	}
 	if activates(in.RawBody) {
-		if err := s.ready(s.states.Ready()); err != nil {
+		if w.Generation, err = s.activated(was, of, byKey); err != nil {
 			return webhook.Webhook{}, err
 		}
-		if w.Generation, err = reactivated(was, s.states.Get(w.ID, w.Generation), of.Policy.Reactivation); err != nil {
-			return webhook.Webhook{}, err
-		}
+	}
+	if w.Held, err = s.held(was, w.Active); err != nil {
+		return webhook.Webhook{}, err
 	}
 	w.UpdatedAt = time.Now().UTC()
+	w.SigningKeys = withKeyPair(w.SigningKeys, said.wantsKeyPair(), random32(), w.UpdatedAt)
 	return store.UpdateWebhook(ctx, w)
-}
-
-// reactivated is the generation of a webhook that an API key's holder sets active. One that the
-// policy disabled is reactivated by hand in the web console only, unless the tenant's setting says
-// "any": then deactivating and activating it raises the generation, which clears its streak. One
-// that merely was inactive keeps its generation and its streak.
-func reactivated(was webhook.Webhook, s failure.State, setting string) (uint64, error) {
-	switch {
-	case !s.Disabled:
-		return was.Generation, nil
-	case setting != "any":
-		return 0, newProblem(http.StatusConflict, fmt.Sprintf(
-			"the webhook was disabled on %s after %d failed attempts in a row; an administrator reactivates it in the web console",
-			s.DisabledAt.UTC().Format(time.RFC3339), s.FailStreak))
-	case was.Active:
-		return was.Generation, nil
-	}
-	return was.Generation + 1, nil
 }
 
 func (s *Service) deleteWebhook(ctx context.Context, in *idInput) (*noOutput, error) {

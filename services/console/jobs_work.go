@@ -1,0 +1,499 @@
+package console
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/history"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/registry"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
+)
+
+// How jobs are worked. A job of this console is seen at once, of another within the poll.
+const (
+	jobsLock = "jobs"
+	jobsPoll = 500 * time.Millisecond
+	// While jobs are open, but all wait: at first, and after a while.
+	jobsSoon    = 100 * time.Millisecond
+	jobsLater   = time.Second
+	jobsTimeout = 10 * time.Second // of one step, and of its transaction
+	jobsAbort   = 2 * time.Second
+	// jobPage is how many deliveries are selected, read (payloads are all in memory then) and written at once.
+	jobPage = 200
+	// maxOpenJobs are worked in turns; those beyond wait until some are done.
+	maxOpenJobs = 500
+	// waitTold is how long something is in the way before the job says so.
+	waitTold = time.Second
+)
+
+// jobs works releases and discards of suspended deliveries.
+//
+// # Nothing twice, nothing left out
+//
+// One console of all works the open jobs: by a SQL lock, and by a transactional producer with one id for all, which
+// fences one that lost the lock without knowing. A page of a job is one transaction: the new runs of a release
+// and the decisions that end the suspended ones are in the log together, or not at all.
+//
+// What is still to be done is not stored anywhere: it is what the history calls suspended. So before the first
+// page is selected, each time a job is taken up, the worker
+//
+//  1. has its producer id, which has ended whatever transaction was open before it, then
+//  2. notes the ends of `deliveries.suspended`, `deliveries` and `attempts`, open transactions included, and
+//  3. waits until the recorders have committed behind them.
+//
+// Then the history knows every delivery that was suspended until then, and every one that was released or discarded
+// already, by whichever console. Pages are walked by key, so a delivery is selected once in a pass. Wherever a worker
+// dies, the next one releases what is left and nothing else. Run ids, and the keys of decisions, are worked out from
+// the job and the delivery, so even a record that was repeated would be the same one. A recorder that is away
+// only makes jobs wait.
+//
+// # What a job takes, and clocks
+//
+// When a delivery was suspended is told by the clock of a matcher or a sender, when a job was asked for by a
+// console's. They may differ, so what a job takes does not depend on comparing them.
+//
+//   - A discard takes what stood in `deliveries.suspended` when it was asked for: the request notes the ends of that
+//     topic, and a row whose record stands behind them is left alone. What cannot be brought back is so never more
+//     than people could know of.
+//   - A release takes what is suspended when its passes begin. There are two: one at once, and one that begins 5 s
+//     after the first, by the worker's own clock: matchers and senders may suspend by what they knew before the
+//     webhook was resumed or reactivated, for a second; they may even suspend again what the first pass released.
+//     More than what was asked for is not taken that way, since a webhook that can be sent to has nothing
+//     suspended: if it is paused, deactivated or disabled meanwhile, the first pass fails and the second is left
+//     out. What a machine suspends later than that, because it was cut off, stays listed for another release.
+//   - Times that a person gives in a selection are compared with the times that the lists show.
+//
+// # What becomes of it
+//
+// In the history (see its doc) the suspended run ends with the decision: released, above suspended and below
+// whatever an attempt says; or discarded, above all but delivered. A replayed record of its suspension ranks
+// below both. A released delivery is a new run, which ranks above the old one, and is suspended again by its sender if
+// the webhook was paused meanwhile. A delivery whose payload is gone is skipped and stays as it is; a discard needs
+// no payload.
+//
+// # Turns
+//
+// Of each webhook the oldest job is worked, one page at a time, then the next webhook's: a long job delays the
+// others by its pages only. What is unacknowledged is one page. A release waits while the embedded log is full.
+type jobs struct {
+	cfg      kafka.Config
+	topics   wire.Topics
+	log      *slog.Logger
+	states   *registry.States
+	reader   *kafka.Reader
+	history  func() (*sqlhistory.Store, error)
+	room     func() error                  // nil: there is room
+	pageOf   func(webhookID string) string // where the web console shows it
+	store    *sqlstore.Store
+	woken    chan struct{} // receives after a job was made here
+	open     prometheus.Gauge
+	changed  *prometheus.CounterVec
+	failures prometheus.Counter
+}
+
+// newJobs works jobs of a console, which gives it topics, clients and store later.
+func newJobs(s *Service) jobs {
+	return jobs{
+		cfg: s.cfg.Kafka, log: s.log, history: s.history, room: s.cfg.Room, pageOf: s.pageOf, woken: make(chan struct{}, 1),
+		open: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "doorstep_jobs_open", Help: "Releases and discards of suspended deliveries that wait or run; every console tells of all.",
+		}),
+		changed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "doorstep_jobs_deliveries_total", Help: "Suspended deliveries that jobs worked, by kind (release, discard) and result (changed, skipped: its payload is gone).",
+		}, []string{"kind", "result"}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "doorstep_jobs_failures_total", Help: "Times that jobs could not be worked and were tried again.",
+		}),
+	}
+}
+
+func (j *jobs) metrics() []prometheus.Collector {
+	return []prometheus.Collector{j.open, j.changed, j.failures}
+}
+
+// wake lets the worker look at once.
+func (j *jobs) wake() {
+	select {
+	case j.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run works jobs until ctx ends. Whatever fails is tried again, from the lock on.
+func (j *jobs) run(ctx context.Context) {
+	failing := false
+	for {
+		err := j.hold(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			j.failures.Inc()
+			if !failing {
+				j.log.Warn("jobs cannot be worked; trying again", "error", err)
+			}
+		} else if failing {
+			j.log.Info("jobs are worked again")
+		}
+		failing = err != nil
+		if !wait(ctx, jobsPoll, j.woken) {
+			return
+		}
+	}
+}
+
+// hold works the open jobs until there are none, if it gets the lock. It returns nil at once if there are none, or
+// another has the lock.
+func (j *jobs) hold(ctx context.Context) error {
+	open, err := j.listed(ctx)
+	if err != nil || len(open) == 0 {
+		return err
+	}
+	lock, held, err := j.store.TryLock(ctx, jobsLock)
+	if err != nil || !held {
+		return err
+	}
+	defer lock.Release()
+	client, err := j.cfg.NewClient("jobs", j.log, j.producer()...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := j.begin(ctx, client); err != nil {
+		return err
+	}
+	w := &working{jobs: j, client: client, turns: map[string]*turn{}}
+	for pause := jobsSoon; ; pause = min(2*pause, jobsLater) {
+		if err := lock.Held(ctx); err != nil {
+			return err
+		}
+		moved, err := w.round(ctx)
+		if err != nil || len(w.turns) == 0 {
+			return err
+		}
+		if moved {
+			pause = jobsSoon / 2
+		} else if !wait(ctx, pause, j.woken) {
+			return nil
+		}
+	}
+}
+
+func (j *jobs) listed(ctx context.Context) ([]sqlstore.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	defer cancel()
+	open, err := j.store.OpenJobs(ctx, maxOpenJobs)
+	if err == nil {
+		j.open.Set(float64(len(open)))
+	}
+	return open, err
+}
+
+// begin ends the transaction that a worker before this one may have left open, and fences it.
+func (j *jobs) begin(ctx context.Context, client *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	defer cancel()
+	if _, _, err := client.ProducerID(ctx); err != nil {
+		return fmt.Errorf("work jobs: fetch producer id: %w", err)
+	}
+	return nil
+}
+
+// producer is made as the outbox's is, and for the same reasons.
+func (j *jobs) producer() []kgo.Opt {
+	id := j.cfg.TopicPrefix + "jobs"
+	if j.cfg.Embedded {
+		id += "." + rand.Text()
+	}
+	return []kgo.Opt{
+		kgo.TransactionalID(id), kgo.TransactionTimeout(jobsTimeout), kgo.RecordDeliveryTimeout(jobsTimeout),
+		kgo.ConcurrentTransactionsBackoff(4 * time.Millisecond),
+	}
+}
+
+// errWrite says that the transaction failed, and the producer with it.
+var errWrite = errors.New("write a page of a job")
+
+// working is a worker for as long as it has the lock.
+type working struct {
+	*jobs
+	client *kgo.Client
+	turns  map[string]*turn // by job
+}
+
+// round gives each job one turn, and reports whether any moved on.
+func (w *working) round(ctx context.Context) (moved bool, err error) {
+	open, err := w.listed(ctx)
+	if err != nil {
+		return false, err
+	}
+	turns := turnsOf(open, w.turns)
+	w.turns = make(map[string]*turn, len(turns))
+	for _, t := range turns {
+		w.turns[t.job.ID] = t
+	}
+	select {
+	case <-w.states.Ready():
+	default:
+		return false, nil // who is disabled is not known yet
+	}
+	ends := &asked{w: w, now: time.Now()}
+	for _, t := range turns {
+		did, err := w.take(ctx, t, ends)
+		if errors.Is(err, errWrite) || errors.Is(err, sqlstore.ErrConflict) {
+			return moved, err
+		}
+		if ctx.Err() != nil {
+			return moved, nil //nolint:nilerr // stopping is no failure
+		}
+		if err != nil {
+			w.failed(ctx, t, err, ends.now)
+		}
+		moved = moved || did && err == nil
+	}
+	return moved, nil
+}
+
+// failed has a job begin anew. The others go on.
+func (w *working) failed(ctx context.Context, t *turn, err error, now time.Time) {
+	w.failures.Inc()
+	if !t.failing {
+		w.log.Warn("job cannot go on; trying again", "job", t.job.ID, "webhook", t.job.WebhookID, "error", err)
+	}
+	*t = turn{job: t.job, waiting: t.waiting, failing: true}
+	if err := w.waits(ctx, t, "cannot go on at the moment: the database, the history or the log does not answer; it is tried again", now); err != nil {
+		w.log.Debug("job not noted as waiting", "job", t.job.ID, "error", err)
+	}
+}
+
+// take does one step of a job, and reports whether it moved on.
+func (w *working) take(ctx context.Context, t *turn, log *asked) (moved bool, err error) {
+	if t.resting(log.now) {
+		return false, nil // nothing need be asked
+	}
+	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	defer cancel()
+	s, err := w.look(ctx, t, log)
+	if err != nil {
+		return false, err
+	}
+	do, words := t.next(s)
+	switch do {
+	case stepMark:
+		if t.mark, err = log.ends(ctx); err != nil {
+			return false, err
+		}
+		if !t.second {
+			t.began = s.now
+		}
+		return true, nil
+	case stepPage:
+		return true, w.page(ctx, t)
+	case stepFinish:
+		return true, w.finish(ctx, t, sqlstore.JobDone, "")
+	case stepGiveUp:
+		return true, w.finish(ctx, t, sqlstore.JobFailed, obstacle(words).words(w.pageOf(t.job.WebhookID)))
+	case stepWait:
+	}
+	return false, w.waits(ctx, t, words, s.now)
+}
+
+// look is what the next step is decided by.
+func (w *working) look(ctx context.Context, t *turn, log *asked) (seen, error) {
+	s := seen{now: log.now, full: w.room != nil && w.room() != nil}
+	if t.job.Kind == sqlstore.JobRelease {
+		hook, err := w.store.Webhook(ctx, t.job.Tenant, t.job.WebhookID)
+		if err != nil && !errors.Is(err, sqlstore.ErrNotFound) {
+			return s, err
+		}
+		s.obstacle = obstacleOf(hook, err == nil, w.states.Get(t.job.WebhookID, hook.Generation))
+	}
+	if t.mark != nil && !t.recorded {
+		committed, err := log.committed(ctx)
+		if err != nil {
+			return s, err
+		}
+		s.behind = t.mark.behind(committed)
+	}
+	return s, nil
+}
+
+// page selects a page of deliveries, writes what becomes of them, and notes it.
+func (w *working) page(ctx context.Context, t *turn) error {
+	store, err := w.history()
+	if err != nil {
+		return err
+	}
+	rows, err := store.Suspended(ctx, filterOf(t.job), t.after, jobPage)
+	if err != nil {
+		return err
+	}
+	records, changed, skipped, err := w.records(ctx, t.job, selected(rows, t.job.Selection))
+	if err != nil {
+		return err
+	}
+	// What is begun is ended, although the console stops: everybody who reads committed records stands still behind
+	// a transaction that is left open.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsTimeout)
+	defer cancel()
+	if err := w.write(ctx, records); err != nil {
+		return err
+	}
+	j := t.job
+	kind := string(j.Kind)
+	w.changed.WithLabelValues(kind, "changed").Add(float64(changed))
+	w.changed.WithLabelValues(kind, "skipped").Add(float64(skipped))
+	t.failing = false
+	last := t.looked(rows, skipped, len(rows) == jobPage)
+	t.job.Changed += changed
+	t.job.Skipped = max(t.job.Skipped, t.skipped) // each pass meets the same ones
+	if last {
+		return w.finish(ctx, t, sqlstore.JobDone, "")
+	}
+	if j.Changed == t.job.Changed && j.Skipped == t.job.Skipped && j.Status == sqlstore.JobRunning && j.Error == "" {
+		return nil
+	}
+	t.waiting = time.Time{}
+	return w.update(ctx, t, sqlstore.JobRunning, "")
+}
+
+// records are what a job writes about some suspended deliveries.
+func (w *working) records(ctx context.Context, j sqlstore.Job, rows []history.Delivery) (records []*kgo.Record, changed, skipped int64, err error) {
+	var kept map[delivery.Position]*kgo.Record
+	if j.Kind == sqlstore.JobRelease {
+		at := make([]delivery.Position, len(rows))
+		for i, row := range rows {
+			at[i] = row.Position
+		}
+		if kept, err = w.reader.ReadAt(ctx, at); err != nil {
+			return nil, 0, 0, err
+		}
+	}
+	for _, row := range rows {
+		of, err := w.recordsOf(j, row, kept[row.Position])
+		if err != nil {
+			if !errors.Is(err, errGone) {
+				w.log.Error("suspended delivery left as it is", "job", j.ID, "delivery", row.ID, "error", err)
+			}
+			skipped++
+			continue
+		}
+		changed++
+		records = append(records, of...)
+	}
+	return records, changed, skipped, nil
+}
+
+// recordsOf are what a job writes about one. It errs with errGone if the log does not hold the payload.
+func (w *working) recordsOf(j sqlstore.Job, row history.Delivery, kept *kgo.Record) ([]*kgo.Record, error) {
+	decision, err := wire.Attempt(w.topics.Attempts, decided(j, row))
+	if err != nil || j.Kind == sqlstore.JobDiscard {
+		return []*kgo.Record{decision}, err
+	}
+	if kept == nil {
+		return nil, errGone
+	}
+	d, err := wire.ReadDelivery(kept)
+	if err != nil {
+		return nil, fmt.Errorf("delivery %s at its position in %s: %w", row.ID, row.Position.Topic, err)
+	}
+	if d.ID != row.ID || d.Tenant != row.Tenant {
+		return nil, errGone // the topic was made anew, and another record has its place
+	}
+	run, err := wire.Delivery(w.topics.Deliveries, releasedAs(j, row, d))
+	return []*kgo.Record{run, decision}, err
+}
+
+// write writes records in one transaction. If it errs it is not known whether they are there, and the client
+// can be used no more.
+func (w *working) write(ctx context.Context, records []*kgo.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	if err := w.client.BeginTransaction(); err != nil {
+		return fmt.Errorf("%w: begin: %w", errWrite, err)
+	}
+	if err := w.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsAbort)
+		defer cancel()
+		err = errors.Join(err, w.client.EndTransaction(ctx, kgo.TryAbort))
+		return fmt.Errorf("%w: %d records: %w", errWrite, len(records), err)
+	}
+	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return fmt.Errorf("%w: commit: %w", errWrite, err)
+	}
+	return nil
+}
+
+// waits notes that something is in the way, once that has lasted.
+func (w *working) waits(ctx context.Context, t *turn, words string, now time.Time) error {
+	if words == "" {
+		t.waiting = time.Time{}
+		return nil
+	}
+	if t.waiting.IsZero() {
+		t.waiting = now
+	}
+	if now.Sub(t.waiting) < waitTold || t.job.Status == sqlstore.JobWaiting && t.job.Error == words {
+		return nil
+	}
+	return w.update(ctx, t, sqlstore.JobWaiting, words)
+}
+
+func (w *working) finish(ctx context.Context, t *turn, status sqlstore.JobStatus, words string) error {
+	t.job.FinishedAt = time.Now().UTC()
+	if err := w.update(ctx, t, status, words); err != nil {
+		return err
+	}
+	w.log.Info("job finished", "job", t.job.ID, "kind", t.job.Kind, "webhook", t.job.WebhookID, "status", status,
+		"changed", t.job.Changed, "skipped", t.job.Skipped, "reason", words)
+	return nil
+}
+
+func (w *working) update(ctx context.Context, t *turn, status sqlstore.JobStatus, words string) (err error) {
+	j := t.job
+	j.Status, j.Error, j.UpdatedAt = status, words, time.Now().UTC()
+	if j, err = w.store.UpdateJob(ctx, j); err != nil {
+		return err
+	}
+	t.job = j
+	return nil
+}
+
+// asked is what the log and the recorders' group say in one round, asked for once.
+type asked struct {
+	w       *working
+	now     time.Time // before anything was asked
+	noted   marked
+	reached []kafka.Span
+}
+
+func (a *asked) topics() []string {
+	t := a.w.topics
+	return []string{t.Suspended, t.Deliveries, t.Attempts}
+}
+
+func (a *asked) ends(ctx context.Context) (_ marked, err error) {
+	if a.noted == nil {
+		a.noted, err = a.w.reader.Ends(ctx, a.topics()...)
+	}
+	return a.noted, err
+}
+
+func (a *asked) committed(ctx context.Context) (_ []kafka.Span, err error) {
+	if a.reached == nil {
+		a.reached, _, err = a.w.reader.Committed(ctx, a.w.cfg.TopicPrefix+recorderGroup, a.topics()...)
+	}
+	return a.reached, err
+}

@@ -1,0 +1,161 @@
+package console
+
+import (
+	"cmp"
+	"fmt"
+	"html/template"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/failure"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
+)
+
+const (
+	webhooksOnPage   = 25
+	deliveriesOnPage = 5
+)
+
+// webFuncs are what the templates call.
+func webFuncs() template.FuncMap {
+	return template.FuncMap{
+		"iso": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"day": day,
+		"ago": ago,
+		"dict": func(pairs ...any) map[string]any {
+			m := map[string]any{}
+			for i := 0; i+1 < len(pairs); i += 2 {
+				m[pairs[i].(string)] = pairs[i+1]
+			}
+			return m
+		},
+	}
+}
+
+// webhookRow is one webhook of the list.
+type webhookRow struct {
+	ID          string
+	Name        string // if it has none, its host
+	Host        string
+	Health      health
+	FailStreak  int
+	Suspended   *int // nil: not known
+	LastSuccess time.Time
+	LastFailure time.Time
+}
+
+// listedPage is what the template of the list shows.
+type listedPage struct {
+	Webhooks []webhookRow
+	Later    bool   // this is not the first page
+	Next     string // URL of the next page; empty: this is the last
+	Unknown  bool   // failure states have not been read yet
+}
+
+func (p *web) listPage(v *visit) error {
+	store, of, err := p.storeAndTenant(v.ctx)
+	if err != nil {
+		return err
+	}
+	cursor := v.r.URL.Query().Get("cursor")
+	webhooks, next, err := store.Webhooks(v.ctx, of.ID, sqlstore.Page{After: cursor, Limit: webhooksOnPage})
+	if err != nil {
+		return err
+	}
+	main := listedPage{Later: cursor != "", Unknown: p.ready(p.states.Ready()) != nil}
+	if next != "" {
+		main.Next = webhooksPath + "?cursor=" + url.QueryEscape(next)
+	}
+	now := time.Now()
+	for i, view := range p.shows(v.ctx, webhooks, of) {
+		w := webhooks[i]
+		main.Webhooks = append(main.Webhooks, webhookRow{
+			ID: w.ID, Name: cmp.Or(w.Name, hostOf(w.URL)), Host: hostOf(w.URL), Health: healthOf(w, p.states.Get(w.ID, w.Generation), now),
+			FailStreak: view.FailStreak, Suspended: view.SuspendedCount, LastSuccess: orZero(view.LastSuccessAt), LastFailure: orZero(view.LastFailureAt),
+		})
+	}
+	p.render(v, http.StatusOK, "page_webhooks.html", "Webhooks", main)
+	return nil
+}
+
+// shownPage is what the template of one webhook shows.
+type shownPage struct {
+	Webhook
+	Title      string // its name; if it has none, its host
+	State      failure.State
+	Health     health
+	Can        can
+	Kept       string // how many deliveries are suspended, in words
+	LastAnswer string // of the last failure
+	Deliveries []Delivery
+	Path       string // of the webhook's own page
+	Unknown    bool   // its failure state has not been read yet
+}
+
+func (p *web) webhookPage(v *visit) error {
+	store, of, err := p.storeAndTenant(v.ctx)
+	if err != nil {
+		return err
+	}
+	w, err := readWebhook(v.ctx, store, of.ID, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	view, state := p.show(v.ctx, w, of, false), p.states.Get(w.ID, w.Generation)
+	main := shownPage{
+		Webhook: view, Title: cmp.Or(w.Name, hostOf(w.URL)), State: state, Health: healthOf(w, state, time.Now()),
+		Can:  canDo(w, state, view.SuspendedCount, v.session.Allows(tenant.ScopeWebhooks), v.session.Allows(tenant.ScopeDeliveries)),
+		Kept: keptWords(view.SuspendedCount), LastAnswer: lastAnswer(state), Deliveries: p.latest(v, w), Path: webhooksPath + "/" + w.ID, Unknown: p.ready(p.states.Ready()) != nil,
+	}
+	p.render(v, http.StatusOK, "page_webhook.html", main.Title, main)
+	return nil
+}
+
+// keptWords says how many deliveries are suspended, and for how long; nil: nobody knows.
+func keptWords(suspended *int) string {
+	until := fmt.Sprintf("and can be sent within %d days after", kafka.SuspendedRetention/(24*time.Hour))
+	switch {
+	case suspended == nil:
+		return ""
+	case *suspended == 0:
+		return "None."
+	case *suspended == 1:
+		return "1 delivery is kept. It is not sent by itself, " + until + " it was suspended."
+	}
+	return fmt.Sprintf("%d deliveries are kept. They are not sent by themselves, %s they were suspended.", *suspended, until)
+}
+
+// lastAnswer is what the last failed attempt came to, in words; empty: there was none.
+func lastAnswer(s failure.State) string {
+	if s.LastStatusCode == 0 {
+		return s.LastError
+	}
+	answer := strconv.Itoa(s.LastStatusCode)
+	if text := http.StatusText(s.LastStatusCode); text != "" {
+		answer += " " + text
+	}
+	if s.LastError != "" {
+		answer += ": " + s.LastError
+	}
+	return answer
+}
+
+// latest are the newest deliveries of a webhook, if the session may see them and the history answers.
+func (p *web) latest(v *visit, w webhook.Webhook) []Delivery {
+	store, err := p.history()
+	if err != nil || !v.session.Allows(tenant.ScopeDeliveriesRead) {
+		return nil
+	}
+	listed, _, err := store.Deliveries(v.ctx, sqlhistory.DeliveryFilter{Tenant: w.Tenant, WebhookID: w.ID}, sqlhistory.Page{Limit: deliveriesOnPage})
+	if err != nil {
+		p.log.Warn("webhook shown without its deliveries", "request_id", requestID(v.ctx), "error", err)
+		return nil
+	}
+	return listedViews(listed, time.Now())
+}
