@@ -244,6 +244,8 @@ func TestSecretSent(t *testing.T) {
 		"a JWT":                  {"X-Team", "eyJhbGciOi.J9.x", true},
 		"a maker's key":          {"X-Team", "ghp_abc", true},
 		"a signing secret":       {"X-Team", "whsec_abc", true},
+		"one in other words":     {"X-Team", "signed by whsec_abc", true},
+		"a signing key pair":     {"X-Team", "key=whsk_abc", true},
 		"random letters":         {"X-Team", "id=Zk3vQ9sLm2Xc8Rt5Yw1B", true},
 		"a UUID":                 {"X-Team", "55d89a0e-d206-5179-bcfa-e857b9f3e625", true},
 		"a long word":            {"X-Team", "internationalization-department", false},

@@ -18,9 +18,12 @@ var secretWords = []string{"auth", "cookie", "token", "key", "secret", "signatur
 // credentialSchemes begin an Authorization header's value, whatever header has it (RFC 9110, section 11).
 var credentialSchemes = []string{"bearer ", "basic ", "digest ", "token ", "apikey ", "negotiate ", "hmac "}
 
+// signingSecrets begin the signing secrets of Standard Webhooks, which are masked wherever in a value they stand.
+var signingSecrets = []string{"whsec_", "whsk_"}
+
 // credentialStarts begin keys and tokens of common makers, Doorstep's own among them; "eyJ" begins every JWT.
 var credentialStarts = []string{
-	"whsec_", "whsk_", "dsk_", "sk_", "sk-", "rk_", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xox", "AKIA", "AIza", "eyJ", "-----BEGIN",
+	"dsk_", "sk_", "sk-", "rk_", "ghp_", "gho_", "ghs_", "github_pat_", "glpat-", "xox", "AKIA", "AIza", "eyJ", "-----BEGIN",
 }
 
 // secretName reports whether a header of that name holds a secret.
@@ -40,6 +43,11 @@ func secretValue(value string) bool {
 	}
 	for _, start := range credentialStarts {
 		if strings.HasPrefix(value, start) {
+			return true
+		}
+	}
+	for _, start := range signingSecrets {
+		if strings.Contains(value, start) {
 			return true
 		}
 	}

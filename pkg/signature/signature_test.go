@@ -175,6 +175,50 @@ func TestAgainstReference(t *testing.T) {
 	})
 }
 
+// While a secret is replaced, receivers with the reference library go on with either secret, and a key pair
+// beside them does not disturb it.
+func TestRotationAgainstReference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.Now() // the library's own clock
+		var keys []signature.Key
+		for i := range rapid.IntRange(1, 8).Draw(t, "keys") {
+			k := signature.Key{Secret: signature.NewSecret([32]byte{byte(i), 1})}
+			if rapid.Bool().Draw(t, "pair") {
+				k.Secret = keyPair(byte(i))
+			}
+			if ends := rapid.SampledFrom([]time.Duration{0, -time.Hour, time.Hour}).Draw(t, "ends"); ends != 0 {
+				k.ExpiresAt = now.Add(ends)
+			}
+			keys = append(keys, k)
+		}
+		value, err := signature.Sign(keys, vectorID, now, []byte(vectorBody))
+		if err != nil {
+			t.Fatal(err)
+		}
+		header := http.Header{}
+		header.Set(standardwebhooks.HeaderWebhookID, vectorID)
+		header.Set(standardwebhooks.HeaderWebhookTimestamp, signature.Timestamp(now))
+		header.Set(standardwebhooks.HeaderWebhookSignature, value)
+		for i, k := range keys {
+			valid := k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt)
+			ours := signature.Verify([]signature.Secret{k.Secret}, signature.HeadersOf(header), []byte(vectorBody), now, signature.Tolerance)
+			if (ours == nil) != valid {
+				t.Fatalf("key %d of %d (%v, until %s): Verify = %v", i, len(keys), k.Secret, k.ExpiresAt, ours)
+			}
+			if k.Secret.Scheme() != signature.SchemeHMAC {
+				continue
+			}
+			reference, err := standardwebhooks.NewWebhook(k.Secret.Text())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := reference.Verify([]byte(vectorBody), header); (err == nil) != valid {
+				t.Fatalf("key %d of %d (%v, until %s): the reference says %v of %q", i, len(keys), k.Secret, k.ExpiresAt, err, value)
+			}
+		}
+	})
+}
+
 func TestVerifyRefuses(t *testing.T) {
 	secret := parse(t, vectorSecret)
 	good := signature.Headers{ID: vectorID, Timestamp: "1614265330", Signature: vectorSignature}
