@@ -25,7 +25,7 @@ type Webhook struct {
 	Description       string
 	URL               string
 	Active            bool
-	Held              bool // deactivated while it was disabled: events are still matched, and kept until it is reactivated
+	Held              bool // not active, but matched as long as it is disabled: what it would be sent is kept until it is reactivated
 	Paused            bool
 	EventTypes        []string          // a type, or a prefix ending in ".*", or "*"
 	Filters           map[string]string // attribute equality; all must hold

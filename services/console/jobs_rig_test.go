@@ -16,6 +16,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/console"
 )
@@ -39,22 +40,27 @@ func suspending(r *rig) *suspendRig {
 
 // following writes what the log says into the history, and commits behind it.
 type following struct {
-	gate sync.Mutex // held: nothing is recorded
+	t      *testing.T
+	store  *sqlhistory.Store
+	client *kgo.Client
+	topics wire.Topics
+	group  string
+	gate   sync.Mutex // held: nothing is recorded
 }
 
 func (r *rig) follow() *following {
-	f := &following{}
-	client := newClient(r.t, r.cfg.Kafka, kgo.ConsumeTopics(r.topics.Suspended, r.topics.Deliveries, r.topics.Attempts),
+	f := &following{t: r.t, store: r.store, topics: r.topics, group: r.cfg.Kafka.TopicPrefix + "recorder"}
+	f.client = newClient(r.t, r.cfg.Kafka, kgo.ConsumeTopics(r.topics.Suspended, r.topics.Deliveries, r.topics.Attempts),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), kgo.FetchMaxWait(50*time.Millisecond))
 	ctx, cancel := context.WithCancel(context.Background())
 	var done sync.WaitGroup
 	done.Go(func() {
 		for ctx.Err() == nil {
-			records := client.PollFetches(ctx).Records()
+			records := f.client.PollFetches(ctx).Records()
 			f.gate.Lock()
-			if err := r.take(ctx, client, records); err != nil && ctx.Err() == nil {
-				r.t.Errorf("the recorder of this test: %v", err)
+			if err := f.take(ctx, records); err != nil && ctx.Err() == nil {
+				f.t.Errorf("the recorder of this test: %v", err)
 			}
 			f.gate.Unlock()
 		}
@@ -64,7 +70,7 @@ func (r *rig) follow() *following {
 }
 
 // take records and commits.
-func (r *rig) take(ctx context.Context, client *kgo.Client, records []*kgo.Record) error {
+func (f *following) take(ctx context.Context, records []*kgo.Record) error {
 	var b history.Batch
 	offsets := kadm.Offsets{}
 	for _, record := range records {
@@ -72,7 +78,7 @@ func (r *rig) take(ctx context.Context, client *kgo.Client, records []*kgo.Recor
 		if record.Attrs.IsControl() {
 			continue
 		}
-		if record.Topic == r.topics.Attempts {
+		if record.Topic == f.topics.Attempts {
 			a, err := wire.ReadAttempt(record)
 			if err != nil {
 				return err
@@ -89,10 +95,10 @@ func (r *rig) take(ctx context.Context, client *kgo.Client, records []*kgo.Recor
 	if len(records) == 0 {
 		return nil
 	}
-	if err := r.store.Record(ctx, &b); err != nil {
+	if err := f.store.Record(ctx, &b); err != nil {
 		return err
 	}
-	return kadm.NewClient(client).CommitAllOffsets(ctx, r.cfg.Kafka.TopicPrefix+"recorder", offsets)
+	return kadm.NewClient(f.client).CommitAllOffsets(ctx, f.group, offsets)
 }
 
 // suspended are deliveries of n new events to a webhook, suspended one second after the other, in the log.

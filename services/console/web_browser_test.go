@@ -164,7 +164,7 @@ func TestBrowser(t *testing.T) {
 	b.press(`a[href$="` + w.ID + `"]`)
 
 	b.press(`form[action$="/deactivate"] button`)
-	b.shows("The webhook is inactive.", "Activate it right afterwards")
+	b.shows("The webhook is inactive.", "Activate it.")
 	b.picture("deactivated")
 	b.press(`form[action$="/activate"] button`)
 	b.shows("The webhook is active.", "Events are sent to it as they happen.", "42 deliveries are kept")

@@ -70,8 +70,10 @@ func failingHealth(s failure.State) health {
 
 func disabledHealth(w webhook.Webhook, s failure.State) health {
 	kept := " Nothing is sent to it; events are kept for it as suspended deliveries."
-	if !w.Active {
+	activate := "Activate it."
+	if !w.Active && !w.Held {
 		kept = " It is inactive by now: nothing is sent to it, and new events are not kept for it."
+		activate = "Activate it: what happens while it is inactive is not kept for it."
 	}
 	gone := s.DisableReason == failure.DisabledByGone
 	mend := "Mend the receiver: see the last error below."
@@ -84,7 +86,7 @@ func disabledHealth(w webhook.Webhook, s failure.State) health {
 		Steps: []task{
 			{Text: mend, Done: !w.Active},
 			{Text: "Deactivate the webhook.", Done: !w.Active, Now: w.Active},
-			{Text: "Activate it right afterwards: what happens while it is inactive is not kept for it.", Now: !w.Active},
+			{Text: activate, Now: !w.Active},
 			{Text: "Release what is suspended, or discard it."},
 		},
 	}

@@ -15,7 +15,7 @@ type Webhook struct {
 	Name              string            `json:"name"`
 	Description       string            `json:"description"`
 	URL               string            `json:"url"`
-	Active            bool              `json:"active" doc:"False: nothing new is matched, what is under way is suspended"`
+	Active            bool              `json:"active" doc:"False: what is under way is suspended, and nothing new is matched, save for a webhook that was disabled before: its events are suspended until it is reactivated"`
 	EventTypes        []string          `json:"event_types"`
 	Filters           map[string]string `json:"filters"`
 	Condition         string            `json:"condition"`

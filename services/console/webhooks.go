@@ -181,10 +181,7 @@ func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenan
 			return webhook.Webhook{}, err
 		}
 	}
-	if w.Held, err = s.held(was, w.Active); err != nil {
-		return webhook.Webhook{}, err
-	}
-	w.UpdatedAt = time.Now().UTC()
+	w.Held, w.UpdatedAt = s.held(was, w.Active), time.Now().UTC()
 	w.SigningKeys = withKeyPair(w.SigningKeys, said.wantsKeyPair(), random32(), w.UpdatedAt)
 	return store.UpdateWebhook(ctx, w)
 }

@@ -59,9 +59,7 @@ func (s *Service) setActiveOnce(ctx context.Context, store *sqlstore.Store, of t
 			return err
 		}
 	}
-	if w.Held, err = s.held(was, w.Active); err != nil {
-		return err
-	}
+	w.Held = s.held(was, w.Active)
 	if w.Active == was.Active && w.Generation == was.Generation {
 		return nil
 	}
@@ -70,19 +68,17 @@ func (s *Service) setActiveOnce(ctx context.Context, store *sqlstore.Store, of t
 	return err
 }
 
-// held says whether events of a webhook are kept although it is inactive: of one that was disabled when it was
-// deactivated, so that nothing is missed between the two steps of its reactivation.
-func (s *Service) held(was webhook.Webhook, active bool) (bool, error) {
+// held says whether a webhook that is inactive is still matched: one that was disabled when it was deactivated, so that
+// nothing is missed between the two steps of its reactivation. While that is not known it is held, and the matcher,
+// which knows, keeps nothing for one that is not disabled.
+func (s *Service) held(was webhook.Webhook, active bool) bool {
 	switch {
 	case active:
-		return false, nil
+		return false
 	case !was.Active:
-		return was.Held, nil
+		return was.Held
 	}
-	if err := s.ready(s.states.Ready()); err != nil {
-		return false, err
-	}
-	return s.states.Get(was.ID, was.Generation).Disabled, nil
+	return s.ready(s.states.Ready()) != nil || s.states.Get(was.ID, was.Generation).Disabled
 }
 
 // activated is the generation of a webhook that is set active now.

@@ -102,3 +102,37 @@ func TestReactivationByAnyone(t *testing.T) {
 		t.Errorf("reactivated with a key, as its tenant allows: %+v", got)
 	}
 }
+
+// A webhook that was disabled when it was deactivated, by whomever, is held until it is active again; one that was
+// not, or was disabled later, is not.
+func TestHeld(t *testing.T) {
+	c := ready(t)
+	store := openStore(t, c.cfg.SQL)
+	held := func(w console.Webhook, want bool, when string) {
+		t.Helper()
+		if got, err := store.Webhook(t.Context(), "default", w.ID); err != nil || got.Held != want {
+			t.Errorf("%s: held %t, %v", when, got.Held, err)
+		}
+	}
+	p := c.person().signIn(bootKey, "")
+	byKey, byHand, healthy := c.create(minimal), c.create(minimal), c.create(minimal)
+	for _, w := range []console.Webhook{byKey, byHand} {
+		c.fails(dead(w))
+		held(w, false, "disabled")
+	}
+	c.do(200, "PATCH", "/api/v1/webhooks/"+byKey.ID, `{"active":false}`)
+	held(byKey, true, "deactivated with a key")
+	c.do(200, "PATCH", "/api/v1/webhooks/"+byKey.ID, `{"name":"another","active":false}`)
+	held(byKey, true, "changed")
+	p.press("/console/webhooks/" + byHand.ID + "/deactivate")
+	held(byHand, true, "deactivated by hand")
+	for _, w := range []console.Webhook{byKey, byHand} {
+		p.press("/console/webhooks/" + w.ID + "/activate")
+		held(w, false, "reactivated")
+	}
+	c.do(200, "PATCH", "/api/v1/webhooks/"+healthy.ID, `{"active":false}`)
+	held(healthy, false, "deactivated while it was healthy")
+	c.fails(dead(healthy)) // by what was in flight
+	c.do(200, "PATCH", "/api/v1/webhooks/"+healthy.ID, `{"name":"another"}`)
+	held(healthy, false, "disabled after it was deactivated")
+}

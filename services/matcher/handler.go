@@ -159,7 +159,11 @@ func (h *handler) deliver(e found, target *match.Target, body payload.Body, prod
 		Body: body.Bytes, ContentType: body.ContentType, TraceContext: e.TraceContext,
 	}
 	topic := h.topics.Deliveries
-	if reason := suspension(target, h.state(target.ID, target.Generation)); reason != "" {
+	state := h.state(target.ID, target.Generation)
+	if target.Held && !state.Disabled {
+		return nil // it is merely inactive
+	}
+	if reason := suspension(target, state); reason != "" {
 		topic, d.SuspendReason, d.SuspendedAt = h.topics.Suspended, reason, h.now()
 		h.done.suspended++
 	}
@@ -179,7 +183,7 @@ func (h *handler) deliver(e found, target *match.Target, body payload.Body, prod
 // that asked for a wait is no reason: its deliveries wait in the lanes.
 func suspension(t *match.Target, s failure.State) delivery.SuspendReason {
 	switch {
-	case s.Disabled, t.Held:
+	case s.Disabled:
 		return delivery.SuspendDisabled
 	case t.Paused:
 		return delivery.SuspendPaused

@@ -189,6 +189,7 @@ func TestSuspended(t *testing.T) {
 		"reactivated": {Generation: 1, Version: 9, Disabled: true},
 		"waiting":     {Generation: 1, Version: 9, DisabledUntil: time.Now().Add(time.Hour)},
 		"both":        {Generation: 1, Version: 9, Disabled: true},
+		"held":        {Generation: 1, Version: 9, Disabled: true},
 	} {
 		s.WebhookID = id
 		w.put(wire.State(w.topics.States, s))
@@ -200,6 +201,7 @@ func TestSuspended(t *testing.T) {
 	w.hook("paused", func(h *webhook.Webhook) { h.Paused = true })
 	w.hook("both", func(h *webhook.Webhook) { h.Paused = true })
 	w.hook("held", func(h *webhook.Webhook) { h.Active, h.Held = false, true })
+	w.hook("held but healthy", func(h *webhook.Webhook) { h.Active, h.Held = false, true })
 	w.start()
 	w.publish("e")
 	w.want(w.topics.Deliveries, "e>reactivated", "e>waiting")

@@ -1772,7 +1772,7 @@ type WebhookRecord struct {
 	Version   uint64 `protobuf:"varint,24,opt,name=version,proto3" json:"version,omitempty"`
 	CreatedAt int64  `protobuf:"varint,25,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt int64  `protobuf:"varint,26,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	// Not active, but events are matched and kept suspended: it was deactivated while it was disabled.
+	// Not active, but matched as long as it is disabled: what it would be sent is kept until it is reactivated.
 	Held          bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -8,6 +8,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -159,12 +160,13 @@ func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error
 	if _, err = add(a, "recorder", stageRecorder, metrics, r, recorder.New); err != nil {
 		return err
 	}
-	n := cfg.Notifier
-	n.Kafka, n.Redis, n.Mail, n.Instance, n.DisableAfter = cfg.Kafka, cfg.Redis, cfg.Mail, cfg.Instance, cfg.Sender.DisableAfter
-	if _, err = add(a, "notifier", stageNotifier, metrics, n, notifier.New); err != nil {
+	if a.console, err = add(a, "console", stageIntake, metrics, a.consoleConfig(cfg), console.New); err != nil {
 		return err
 	}
-	if a.console, err = add(a, "console", stageIntake, metrics, a.consoleConfig(cfg), console.New); err != nil {
+	n := cfg.Notifier
+	n.Kafka, n.Redis, n.Mail, n.Instance, n.DisableAfter = cfg.Kafka, cfg.Redis, cfg.Mail, cfg.Instance, cfg.Sender.DisableAfter
+	n.ConsoleURL = cmp.Or(n.ConsoleURL, a.URL())
+	if _, err = add(a, "notifier", stageNotifier, metrics, n, notifier.New); err != nil {
 		return err
 	}
 	in := cfg.Ingest
@@ -187,6 +189,9 @@ func (a *App) consoleConfig(cfg Config) console.Config {
 	c := cfg.Console
 	c.Kafka, c.SQL, c.History, c.Egress, c.Room = cfg.Kafka, cfg.SQL, cfg.history, cfg.Egress, a.stores.Room
 	c.PublicURL = cfg.Notifier.ConsoleURL
+	if _, port, err := net.SplitHostPort(c.HTTP); c.PublicURL == "" && err == nil && port != "0" {
+		c.PublicURL = "http://" + local(c.HTTP)
+	}
 	mount, told := c.Mount, c.FirstKey
 	c.Mount = func(mux *http.ServeMux) {
 		a.admin.Mount(mux)

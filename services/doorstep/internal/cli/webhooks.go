@@ -62,10 +62,10 @@ type hook struct {
 // state is what people ask first: is it sent to?
 func (h hook) state() string {
 	switch {
-	case !h.Active:
-		return "inactive"
 	case h.Disabled:
 		return "disabled"
+	case !h.Active:
+		return "inactive"
 	case h.Paused:
 		return "paused"
 	case !h.CanSend:

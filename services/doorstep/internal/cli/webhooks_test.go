@@ -82,7 +82,7 @@ func TestWebhookStates(t *testing.T) {
 		`"active":true,"disabled":true,"disable_reason":"gone","fail_streak":1`:                        {"disabled", "its receiver answered 410 Gone"},
 		`"active":true,"paused":true,"disabled":true,"disable_reason":"fail_streak","fail_streak":500`: {"disabled", "500 failed attempts in a row"},
 		`"active":true,"disabled":true,"mailed_disabled_at":"2026-03-02T10:00:00Z"`:                    {"disabled", "told by mail"},
-		`"active":false,"disabled":true,"paused":true,"disable_reason":"gone"`:                         {"inactive", "410 Gone"},
+		`"active":false,"disabled":true,"paused":true,"disable_reason":"gone"`:                         {"disabled", "410 Gone"},
 	} {
 		startAPI(t, map[string]string{"GET /api/v1/webhooks/w1": `{"data":{"id":"w1",` + fields + `}}`})
 		_, out, errs := run("", "webhooks", "get", "w1")
