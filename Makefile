@@ -11,11 +11,11 @@ LDFLAGS := -X github.com/doorstep-dev/doorstep/pkg/obs.version=$(VERSION)
 UNCACHED := ./pkg/archtest ./services/e2e/...
 
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
-REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish \
-	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/console ./services/e2e
+REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish ./pkg/mail \
+	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/console ./services/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-real test-containers race lint fmt tidy alone proto bench fault ci-full
+.PHONY: help build demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault ci-full
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -30,7 +30,7 @@ test: ## all tests, on the embedded servers
 	go test $$(go list work | grep -v -e /pkg/archtest -e /services/e2e)
 	go test -count=1 $(UNCACHED)
 
-test-real: ## the suites on Apache Kafka, Redis, PostgreSQL: TEST_KAFKA, TEST_REDIS, TEST_POSTGRES, else deploy/local/servers
+test-real: ## the suites on Apache Kafka, Redis, PostgreSQL, Exim: TEST_KAFKA, TEST_REDIS, TEST_POSTGRES, TEST_SMTP, else deploy/local/servers
 	TEST_REQUIRE_REAL=1 E2E_RUNNER=processes deploy/local/servers run go test -count=1 $(REAL)
 
 race: ## all tests with the race detector (minutes; needs a C compiler)
@@ -63,7 +63,10 @@ fault: ## Doorstep on three brokers, Redis and PostgreSQL, killed and stopped un
 	cd services/e2e/fault && FAULT_TIME=$(or $(FAULT_TIME),15m) go test -count=1 -run TestFaults -v -timeout 60m .
 
 ci-full: export TEST_SLOW = 1
-ci-full: lint alone test race ## all checks, also those too long for every change
+ci-full: lint alone test test-browser race ## all checks, also those too long for every change
+
+test-browser: ## the web console in a real Chromium, which must be on the PATH
+	TEST_REQUIRE_BROWSER=1 go test -count=1 -run 'TestBrowser|TestAReceiverThatKeepsFailing' ./services/console ./services/e2e
 
 test-containers: ## the way of an event on Kafka, Redis and PostgreSQL in containers; engine and images are made where there are none
 	deploy/images/test

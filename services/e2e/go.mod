@@ -3,6 +3,7 @@ module github.com/doorstep-dev/doorstep/services/e2e
 go 1.26.0
 
 require (
+	github.com/chromedp/chromedp v0.23.0
 	github.com/doorstep-dev/doorstep/pkg v0.0.0
 	github.com/doorstep-dev/doorstep/proto v0.0.0
 	github.com/doorstep-dev/doorstep/services/doorstep v0.0.0
@@ -29,6 +30,7 @@ require (
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
+	github.com/chromedp/cdproto v0.159.0 // indirect
 	github.com/containerd/errdefs v1.0.0 // indirect
 	github.com/containerd/errdefs/pkg v0.3.0 // indirect
 	github.com/containerd/log v0.1.0 // indirect
@@ -41,12 +43,14 @@ require (
 	github.com/doorstep-dev/doorstep/services/console v0.0.0 // indirect
 	github.com/doorstep-dev/doorstep/services/ingest v0.0.0 // indirect
 	github.com/doorstep-dev/doorstep/services/matcher v0.0.0 // indirect
+	github.com/doorstep-dev/doorstep/services/notifier v0.0.0 // indirect
 	github.com/doorstep-dev/doorstep/services/recorder v0.0.0 // indirect
 	github.com/doorstep-dev/doorstep/services/sender v0.0.0 // indirect
 	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/ebitengine/purego v0.10.1 // indirect
 	github.com/evanphx/json-patch/v5 v5.9.11 // indirect
 	github.com/felixge/httpsnoop v1.1.0 // indirect
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/go-logr/logr v1.4.4 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
 	github.com/go-ole/go-ole v1.3.0 // indirect
@@ -90,6 +94,7 @@ require (
 	github.com/tklauser/go-sysconf v0.4.0 // indirect
 	github.com/tklauser/numcpus v0.12.0 // indirect
 	github.com/twmb/franz-go/pkg/kfake v0.0.0-20260918054303-01f206a7e32c // indirect
+	github.com/wneessen/go-mail v0.8.1 // indirect
 	github.com/yuin/gopher-lua v1.1.1 // indirect
 	github.com/yusufpapurcu/wmi v1.2.4 // indirect
 	go.opentelemetry.io/auto/sdk v1.2.1 // indirect
@@ -127,6 +132,8 @@ replace github.com/doorstep-dev/doorstep/services/console => ../console
 replace github.com/doorstep-dev/doorstep/services/ingest => ../ingest
 
 replace github.com/doorstep-dev/doorstep/services/matcher => ../matcher
+
+replace github.com/doorstep-dev/doorstep/services/notifier => ../notifier
 
 replace github.com/doorstep-dev/doorstep/services/recorder => ../recorder
 

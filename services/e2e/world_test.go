@@ -39,11 +39,14 @@ const patience = 45 * time.Second
 
 // world is a Doorstep under test, wherever it runs.
 type world struct {
-	t       *testing.T
-	url     string
-	kafka   kafka.Config // of the log
-	grpc    *grpc.ClientConn
-	restart func() // stops the whole and starts it again on the same data; nil: it is not ours
+	t          *testing.T
+	url        string
+	kafka      kafka.Config // of the log
+	grpc       *grpc.ClientConn
+	restart    func()               // stops the whole and starts it again on the same data; nil: it is not ours
+	kill       func(service string) // ends the processes of a service with SIGKILL and starts them again; nothing where it has none
+	emptyRedis func()               // nil: it is not ours
+	smtp       bool                 // administrators are mailed by the server of TEST_SMTP, into the mailboxes under TEST_MAIL
 }
 
 // tiers are the retry delays of a Doorstep under test.
@@ -101,7 +104,7 @@ func inProcess(t *testing.T) *world {
 	w.restart = func() {
 		stop()
 		again, _ := run(t, cfg)
-		*w = world{t: t, url: again.URL(), kafka: again.Kafka(), grpc: dial(t, again.GRPC()), restart: w.restart}
+		*w = world{t: t, url: again.URL(), kafka: again.Kafka(), grpc: dial(t, again.GRPC()), restart: w.restart, kill: w.kill}
 	}
 	return w
 }
@@ -157,13 +160,12 @@ func processes(t *testing.T) *world {
 	prefix := testkit.Prefix(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Config{
-		Program: bin, Dir: t.TempDir(), Servers: servers, Key: apiKey(),
-		Env: map[string]string{
-			"DOORSTEP_TOPIC_PREFIX": prefix, "DOORSTEP_REDIS_PREFIX": prefix, "DOORSTEP_RETRY_TIERS": tiers,
-			"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true",
-		},
-	})
+	env := map[string]string{
+		"DOORSTEP_TOPIC_PREFIX": prefix, "DOORSTEP_REDIS_PREFIX": prefix, "DOORSTEP_RETRY_TIERS": tiers,
+		"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true",
+		"DOORSTEP_SMTP_URL": os.Getenv("TEST_SMTP"), "DOORSTEP_SMTP_CA_FILE": os.Getenv("TEST_SMTP_CA"),
+	}
+	c, err := cluster.Start(ctx, cluster.Config{Program: bin, Dir: t.TempDir(), Servers: servers, Key: apiKey(), Env: env})
 	t.Cleanup(func() {
 		if err := c.Stop(); err != nil {
 			t.Error(err)
@@ -174,6 +176,16 @@ func processes(t *testing.T) *world {
 	}
 	t.Log("servers: Kafka, Redis and PostgreSQL as given; a process for each service")
 	w := connect(t, "http://"+c.Of("console")[0].Addr, c.Of("ingest")[0].Addr, logAt(servers.Kafka, prefix))
+	w.smtp = env["DOORSTEP_SMTP_URL"] != ""
+	w.emptyRedis = func() { testkit.DeleteKeys(t, servers.Redis, prefix) }
+	w.kill = func(service string) {
+		for _, p := range c.Of(service) {
+			p.Kill()
+			if err := p.Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	w.restart = func() {
 		if err := c.Stop(); err != nil {
 			t.Error(err)
@@ -195,7 +207,7 @@ func processes(t *testing.T) *world {
 // connect is a world at addresses.
 func connect(t *testing.T, url, grpcAddr string, log kafka.Config) *world {
 	t.Helper()
-	return &world{t: t, url: url, kafka: log, grpc: dial(t, grpcAddr)}
+	return &world{t: t, url: url, kafka: log, grpc: dial(t, grpcAddr), kill: func(string) {}}
 }
 
 func dial(t *testing.T, addr string) *grpc.ClientConn {

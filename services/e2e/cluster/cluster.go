@@ -42,7 +42,9 @@ type Config struct {
 }
 
 // services in the order in which they start; any order works.
-func services() []string { return []string{"console", "recorder", "ingest", "matcher", "sender"} }
+func services() []string {
+	return []string{"console", "recorder", "ingest", "matcher", "sender", "notifier"}
+}
 
 // Cluster is a running Doorstep.
 type Cluster struct {
