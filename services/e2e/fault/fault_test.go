@@ -36,7 +36,7 @@ const (
 )
 
 func replicas() map[string]int {
-	return map[string]int{"console": 2, "ingest": 2, "matcher": 2, "recorder": 2, "sender": 3}
+	return map[string]int{"console": 2, "ingest": 2, "matcher": 2, "notifier": 2, "recorder": 2, "sender": 3}
 }
 
 // hooks are 20 webhooks, each type wanted by two: most accept at once, two refuse each delivery

@@ -53,11 +53,11 @@ func plan(seed uint64, total time.Duration, replicas map[string]int, brokers int
 		s := step{after: between(2*time.Second, 8*time.Second)}
 		switch n := chance.IntN(100); {
 		case n < 40:
-			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher", "sender", "matcher", "recorder", "ingest", "console"), between(0, 4*time.Second)
+			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher", "sender", "matcher", "recorder", "ingest", "console", "notifier"), between(0, 4*time.Second)
 		case n < 50: // gone for longer than the session
 			s.kind, s.name, s.lasts = killProcess, process("sender", "matcher"), between(12*time.Second, 16*time.Second)
 		case n < 60:
-			s.kind, s.name, s.lasts = restartProcess, process("sender", "matcher", "recorder", "ingest", "console"), between(0, time.Second)
+			s.kind, s.name, s.lasts = restartProcess, process("sender", "matcher", "recorder", "ingest", "console", "notifier"), between(0, time.Second)
 		case n < 70:
 			s.kind, s.name, s.lasts = rollService, []string{"sender", "matcher"}[chance.IntN(2)], 0
 		case n < 77:
