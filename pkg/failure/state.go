@@ -12,7 +12,7 @@ type State struct {
 	WebhookID           string
 	Tenant              string
 	Generation          uint64 // the webhook's generation that it belongs to
-	Version             uint64 // grows by one with every change
+	Version             uint64 // grows with every change
 	FailStreak          int    // consecutive failed attempts
 	FailStreakStartedAt time.Time
 	LastFailedAt        time.Time // of the current streak
@@ -41,6 +41,14 @@ func (s State) Newer(other State) bool {
 		return s.Generation > other.Generation
 	}
 	return s.Version > other.Version
+}
+
+// Ahead is s with a version above any that a former owner can have reached before now: of the time, in microseconds, as
+// no owner makes a change in each. So what the owner of s counts holds over what a store still has
+// that it could not ask.
+func (s State) Ahead(now time.Time) State {
+	s.Version = max(s.Version+1, uint64(max(now.UnixMicro(), 0))) //nolint:gosec // not negative
+	return s
 }
 
 // DisableReason is why a webhook was disabled.

@@ -33,10 +33,10 @@ func obstacleOf(w webhook.Webhook, exists bool, s failure.State) obstacle {
 	switch {
 	case !exists:
 		return obstacleDeleted
-	case !w.Active:
-		return obstacleInactive
 	case s.Disabled:
 		return obstacleDisabled
+	case !w.Active:
+		return obstacleInactive
 	case w.Paused:
 		return obstaclePaused
 	}

@@ -138,6 +138,7 @@ func (s *Service) facts(ctx context.Context, l *letter, a tenant.Administrator) 
 	if n.Kind == failure.NoticeDisabled || n.Kind == failure.NoticeGone {
 		var err error
 		if f.Suspended, f.SuspendedMore, err = s.suspended(ctx, n.WebhookID, n.RaisedAt); err != nil {
+			f.Suspended = -1
 			s.log.Warn("a mail does not say how many deliveries are suspended", "notice", n.ID, "error", err)
 		}
 	}

@@ -36,26 +36,27 @@ func (s *Service) lookup(d delivery.Delivery, _ time.Time) (w webhook.Webhook, e
 // attempt makes the attempt of a begun record on a goroutine of its own.
 func (s *Service) attempt(h *held) {
 	s.running.Go(func() {
+		now := s.now() // before the state is read: nothing starts after a disable is in force
 		w, exists := s.webhooks.Get(h.delivery.WebhookID)
+		var e *entry
 		var state failure.State
 		if exists {
-			state = s.keeper.load(s.work, w, h.part.ID)
+			e = s.keeper.load(s.work, w, h.part.ID, h.part.Gone)
+			state = e.at(w.Generation)
 		}
-		now := s.now()
 		if f, reason := judge(w, exists, state, now); f != send {
 			s.dispatcher.released(h.delivery.WebhookID, now)
 			s.settle(h, f, reason, state.DisabledUntil)
 			return
 		}
-		s.deliver(h, w)
+		s.deliver(h, w, e, now)
 	})
 }
 
 // deliver makes one POST and ends the record with what comes of it.
-func (s *Service) deliver(h *held, w webhook.Webhook) {
+func (s *Service) deliver(h *held, w webhook.Webhook, e *entry, started time.Time) {
 	d := h.delivery
 	treatment := treat(w, s.settings.Tenant(w.Tenant))
-	started := s.now()
 	outcome := s.send(w, d, started, treatment.timeout)
 	ended := s.now()
 
@@ -77,7 +78,7 @@ func (s *Service) deliver(h *held, w webhook.Webhook) {
 	step := s.schedule.Decide(h.next(), outcome, treatment.retryCount, ended)
 	a := attemptOf(h, w, outcome, step, started, ended, s.cfg.Instance)
 	r := s.receipt(h)
-	s.keeper.record(s.work, w, h.part.ID, failure.OutcomeOf(a), r)
+	s.keeper.record(s.work, e, s.generation(w), failure.OutcomeOf(a), r)
 	s.dispatcher.finished(w.ID, ended.Sub(started), outcome.OK(), ended)
 	s.write(r, func() (*kgo.Record, error) { return wire.Attempt(s.topics.Attempts, a) })
 	if step.Status == delivery.Retrying {
@@ -86,6 +87,14 @@ func (s *Service) deliver(h *held, w webhook.Webhook) {
 	r.close()
 	s.metrics.observe(a)
 	logAttempt(s.log, a)
+}
+
+// generation is the webhook's as it is now: an attempt that it was raised under counts no more.
+func (s *Service) generation(w webhook.Webhook) uint64 {
+	if now, exists := s.webhooks.Get(w.ID); exists {
+		return now.Generation
+	}
+	return w.Generation
 }
 
 // send signs and POSTs.
@@ -147,6 +156,9 @@ func fact(h *held, kind delivery.Kind, status delivery.Status) delivery.Attempt 
 func (s *Service) settle(h *held, f fate, reason delivery.SuspendReason, until time.Time) {
 	now := s.now()
 	r := s.receipt(h)
+	if f == suspend {
+		s.catchUp(h, r)
+	}
 	s.write(r, func() (*kgo.Record, error) {
 		d := h.next()
 		switch {
@@ -177,6 +189,20 @@ func (s *Service) settle(h *held, f fate, reason delivery.SuspendReason, until t
 		s.metrics.settled(f)
 		s.logSettled(h, f, reason)
 	}
+}
+
+// catchUp makes r wait for what is left to tell of a webhook that a delivery is suspended for: who disabled it may
+// have died before its notice was written, and no attempt comes any more that would look after that.
+func (s *Service) catchUp(h *held, r *receipt) {
+	w, exists := s.webhooks.Get(h.delivery.WebhookID)
+	if !exists || s.keeper.quiet(w.ID) {
+		return
+	}
+	r.open.Add(1)
+	s.running.Go(func() {
+		s.keeper.catchUp(s.keeper.load(s.work, w, h.part.ID, h.part.Gone), r)
+		r.acknowledge(nil)
+	})
 }
 
 // receipt ends a begun record once everything written under it is acknowledged.

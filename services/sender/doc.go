@@ -28,8 +28,10 @@
 // touches nothing. Every other outcome goes through failure.Apply and into Redis by compare-and-set
 // before the webhook's next POST begins; outcomes that come meanwhile go in one batch. Redis away:
 // the owner goes on from memory. Redis empty: the owner's, or else the one in `states`, is put back.
-// A change is on `states` before the record that caused it is done, so that a new owner, who reads
-// that record again, cannot have missed it.
+// A change that administrators or other services must hear of, and any while Redis is away, is on `states` before the
+// record that caused it is done, so that a new owner, who reads that record again, cannot have missed it; the rest
+// follows within a second. Notices go the same way, and outlive their sender: see tell.go. What may befall owner,
+// store and log, and what holds then, is a table in package failure.
 //
 // # One webhook, one sender
 //

@@ -26,10 +26,10 @@ func judge(w webhook.Webhook, exists bool, s failure.State, now time.Time) (fate
 	switch {
 	case !exists:
 		return cancel, ""
+	case s.Disabled: // first, as the matcher says it of one that was deactivated since
+		return suspend, delivery.SuspendDisabled
 	case !w.Active:
 		return suspend, delivery.SuspendInactive
-	case s.Disabled:
-		return suspend, delivery.SuspendDisabled
 	case w.Paused:
 		return suspend, delivery.SuspendPaused
 	case now.Before(s.DisabledUntil):

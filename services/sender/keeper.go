@@ -3,6 +3,7 @@ package sender
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -26,176 +27,186 @@ type keeper struct {
 	entries map[string]*entry
 }
 
-// entry is one webhook's state.
+// entry is one webhook's state. Who works on a delivery holds its webhook's entry throughout: once
+// forgotten, it is one that a second owner came beside.
 type entry struct {
-	part int32 // of every lane
+	webhookID string
+	tenant    string
+	part      int32 // of every lane
 
 	current atomic.Pointer[failure.State] // what holds; nil until loaded
 
-	pendingMu sync.Mutex
-	pending   []failure.Outcome
-	added     uint64 // outcomes ever added
+	pendingMu  sync.Mutex
+	pending    []failure.Outcome
+	receipts   []*receipt // of pending
+	generation uint64     // the webhook's, the highest that was seen
+	added      uint64     // outcomes ever added
 
 	mu      sync.Mutex // held over a load or a store
 	stored  failure.Entry
-	applied uint64 // outcomes ever applied
-	dirty   bool   // `states` does not have it yet
+	applied uint64            // outcomes ever applied
+	unseen  atomic.Bool       // the store has not answered yet, and may hold a newer state
+	unheard []failure.Outcome // a success that changes nothing but what the store may hold
+	dirty   atomic.Bool       // `states` does not have it yet
+	behind  atomic.Bool       // nor what a former owner stored
+	telling []string          // ids of the notices that are on their way to the log
+	waiting []*receipt        // for those
 }
 
 func newKeeper(store failure.Store, view func(string, uint64) failure.State, policy func(string) failure.Policy, out producer, topics wire.Topics, log *slog.Logger) *keeper {
 	return &keeper{store: store, view: view, policy: policy, out: out, topics: topics, log: log, entries: map[string]*entry{}}
 }
 
-// peek returns the state as far as it is known without asking anyone.
-func (k *keeper) peek(w webhook.Webhook) failure.State {
-	k.mu.RLock()
-	e := k.entries[w.ID]
-	k.mu.RUnlock()
-	if e != nil {
-		if s := e.current.Load(); s != nil {
-			return s.At(w.Generation)
-		}
-	}
-	return k.view(w.ID, w.Generation)
-}
-
-// load returns the state that holds, asking the store the first time.
-func (k *keeper) load(ctx context.Context, w webhook.Webhook, part int32) failure.State {
-	e := k.entry(w.ID, part)
-	if s := e.current.Load(); s != nil {
-		return s.At(w.Generation)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if s := e.current.Load(); s != nil {
-		return s.At(w.Generation)
-	}
-	stored, err := k.store.Load(ctx, w.ID)
-	k.answered(err)
-	known := k.view(w.ID, 0)
-	if known.Newer(stored.State) {
-		stored.State = known // the store was emptied, or is away
-	}
-	e.dirty = stored.State.Newer(known) || len(stored.State.PendingNotices) > 0
-	stored.State = stored.State.At(w.Generation)
-	stored.State.WebhookID, stored.State.Tenant = w.ID, w.Tenant
-	k.hold(e, stored)
-	return stored.State
-}
-
-func (k *keeper) entry(webhookID string, part int32) *entry {
-	k.mu.RLock()
-	e := k.entries[webhookID]
-	k.mu.RUnlock()
-	if e != nil {
-		return e
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if e := k.entries[webhookID]; e != nil {
-		return e
-	}
-	e = &entry{part: part}
-	k.entries[webhookID] = e
-	return e
-}
+// at is the state as it reads at the webhook's generation. The entry must be loaded.
+func (e *entry) at(generation uint64) failure.State { return e.current.Load().At(generation) }
 
 // hold makes stored what holds. The caller has e.mu.
-func (k *keeper) hold(e *entry, stored failure.Entry) {
+func (e *entry) hold(stored failure.Entry) {
 	e.stored = stored
 	state := stored.State
 	e.current.Store(&state)
 }
 
-// record applies an outcome of a webhook that was loaded, and returns once it is in force. What it changes in
-// `states` and `notices` is written under r.
-func (k *keeper) record(ctx context.Context, w webhook.Webhook, part int32, o failure.Outcome, r *receipt) {
-	e := k.entry(w.ID, part)
-	if s := e.current.Load(); s != nil && o.OK {
-		if after, _ := failure.Apply(*s, failure.Policy{}, []failure.Outcome{o}); !after.Newer(*s) {
+// loaded returns the webhook's entry, nil if it is not loaded.
+func (k *keeper) loaded(webhookID string) *entry {
+	k.mu.RLock()
+	e := k.entries[webhookID]
+	k.mu.RUnlock()
+	if e == nil || e.current.Load() == nil {
+		return nil
+	}
+	return e
+}
+
+// peek returns the state as far as it is known without asking anyone.
+func (k *keeper) peek(w webhook.Webhook) failure.State {
+	if e := k.loaded(w.ID); e != nil {
+		return e.at(w.Generation)
+	}
+	return k.view(w.ID, w.Generation)
+}
+
+// load returns the entry of a webhook whose delivery was begun, asking the store the first time. gone reports
+// whether the partition was given away: then the entry is for this delivery alone.
+func (k *keeper) load(ctx context.Context, w webhook.Webhook, part int32, gone func() bool) *entry {
+	if e := k.loaded(w.ID); e != nil {
+		return e
+	}
+	e := k.entry(w, part, gone)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current.Load() != nil {
+		return e
+	}
+	known := k.view(w.ID, 0)
+	stored := failure.Entry{State: known}
+	e.unseen.Store(true)
+	k.look(ctx, e, &stored)
+	stored.State = stored.State.At(w.Generation)
+	stored.State.WebhookID, stored.State.Tenant = w.ID, w.Tenant
+	e.hold(stored)
+	return e
+}
+
+func (k *keeper) entry(w webhook.Webhook, part int32, gone func() bool) *entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if e := k.entries[w.ID]; e != nil {
+		return e
+	}
+	e := &entry{webhookID: w.ID, tenant: w.Tenant, part: part}
+	if !gone() { // asked under the lock that forget takes after it is so
+		k.entries[w.ID] = e
+	}
+	return e
+}
+
+// look asks the store for what it holds of a webhook that it was not asked for yet. If it answers, held becomes the
+// newer of the two. The caller has e.mu.
+func (k *keeper) look(ctx context.Context, e *entry, held *failure.Entry) bool {
+	stored, err := k.store.Load(ctx, e.webhookID)
+	k.answered(err)
+	if err != nil {
+		return false
+	}
+	e.unseen.Store(false)
+	held.Token = stored.Token
+	if stored.State.Newer(held.State) {
+		held.State = stored.State
+		e.dirty.Store(true)
+		e.behind.Store(true)
+	}
+	return true
+}
+
+// record applies an outcome, and returns once it is in force. generation is the webhook's now, which may be above the
+// attempt's. What must be in the log before the attempt's record is done is written under r.
+func (k *keeper) record(ctx context.Context, e *entry, generation uint64, o failure.Outcome, r *receipt) {
+	if o.OK && !e.unseen.Load() && !e.behind.Load() {
+		s := e.current.Load()
+		if after, _ := failure.Apply(*s, failure.Policy{}, []failure.Outcome{o}); !after.Newer(*s) && len(s.PendingNotices) == 0 {
 			return
 		}
 	}
 	e.pendingMu.Lock()
 	e.pending = append(e.pending, o)
+	e.receipts = append(e.receipts, r)
+	e.generation = max(e.generation, generation)
 	e.added++
 	mine := e.added
 	e.pendingMu.Unlock()
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.applied >= mine {
-		return // another's batch took it along
+	if e.applied < mine { // else another's batch took it along
+		k.apply(ctx, e)
 	}
+}
+
+// apply applies the outcomes that are pending. The caller has e.mu.
+func (k *keeper) apply(ctx context.Context, e *entry) {
 	e.pendingMu.Lock()
-	batch := e.pending
-	e.pending, e.applied = nil, e.added
+	batch, receipts, generation := slices.Concat(e.unheard, e.pending), e.receipts, e.generation
+	e.pending, e.receipts, e.applied = nil, nil, e.added
 	e.pendingMu.Unlock()
 
+	was := e.stored
+	blind := e.unseen.Load() && !k.look(ctx, e, &was)
+	if known := k.view(e.webhookID, 0); known.Newer(was.State) {
+		was.State = known // a former owner's last, read late, or a second owner's
+	}
 	var effects []failure.Effect
-	stored, err := failure.Update(ctx, k.store, e.stored, func(s failure.State) failure.State {
-		s.WebhookID, s.Tenant = w.ID, w.Tenant
-		s, effects = failure.Apply(s, k.policy(w.Tenant), batch)
-		return s
+	stored, err := failure.Update(ctx, k.store, was, func(s failure.State) failure.State {
+		next := s.At(generation)
+		next.WebhookID, next.Tenant = e.webhookID, e.tenant
+		next, effects = failure.Apply(next, k.policy(e.tenant), batch)
+		if blind && next.Newer(s) {
+			next = next.Ahead(batch[len(batch)-1].At)
+		}
+		return next
 	})
 	k.answered(err)
+	changed := stored.State.Newer(was.State)
+	e.unseen.Store(blind && !changed)
+	e.unheard = nil
+	if blind && !changed {
+		e.unheard = lastSuccess(batch)
+	}
 	if stored.State.Newer(e.stored.State) {
-		e.dirty = true
+		e.dirty.Store(true)
 	}
-	k.hold(e, stored)
-	if len(effects) > 0 {
-		k.publish(e, r)
-	}
+	e.hold(stored)
+	k.publishIf(len(effects) > 0 || err != nil, e, receipts...)
 }
 
-// publish writes the state and the notices that are not known to be written. The caller has e.mu, which
-// keeps the records of one webhook in order.
-func (k *keeper) publish(e *entry, r *receipt) {
-	state := e.stored.State
-	record, err := wire.State(k.topics.States, state)
-	if err != nil {
-		k.log.Error("failure state cannot be encoded", "webhook", state.WebhookID, "error", err)
-		r.fail()
-		return
-	}
-	e.dirty = false
-	r.write(k.out, record)
-	if len(state.PendingNotices) == 0 {
-		return
-	}
-	var ids []string
-	notices := newReceipt(func(ok bool) {
-		if ok {
-			go k.written(e, ids)
+// lastSuccess is the last success among outcomes, if there is one.
+func lastSuccess(outcomes []failure.Outcome) []failure.Outcome {
+	for _, o := range slices.Backward(outcomes) {
+		if o.OK {
+			return []failure.Outcome{o}
 		}
-		r.acknowledge(nil)
-		if !ok {
-			r.fail()
-		}
-	})
-	r.open.Add(1)
-	for _, n := range state.PendingNotices {
-		record, err := wire.Notice(k.topics.Notices, n)
-		if err != nil {
-			k.log.Error("notice cannot be encoded", "webhook", state.WebhookID, "error", err)
-			notices.fail()
-			continue
-		}
-		ids = append(ids, n.ID)
-		notices.write(k.out, record)
 	}
-	notices.close()
-}
-
-// written takes notices that stand in the log out of the state. If this is lost in a crash, they are
-// written again with the same ids.
-func (k *keeper) written(e *entry, ids []string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	stored, err := failure.Update(context.Background(), k.store, e.stored, func(s failure.State) failure.State { return s.Written(ids...) })
-	k.answered(err)
-	e.dirty = e.dirty || stored.State.Newer(e.stored.State)
-	k.hold(e, stored)
+	return nil
 }
 
 // answered logs when the store begins and ceases to answer.
@@ -209,13 +220,11 @@ func (k *keeper) answered(err error) {
 	}
 }
 
-// flush writes to `states` what has changed since it was last written.
+// flush writes to `states` what has changed since it was last written, and waits, under r, for notices.
 func (k *keeper) flush(r *receipt) {
 	for _, e := range k.all() {
 		e.mu.Lock()
-		if e.dirty {
-			k.publish(e, r)
-		}
+		k.publishIf(e.dirty.Load(), e, r)
 		e.mu.Unlock()
 	}
 }

@@ -257,13 +257,18 @@ func (s *Service) drain() {
 	}
 }
 
-// flush writes states that have changed and waits until the log has all that was written.
+// flush writes states that have changed, with their notices, and waits until the log has all that was written.
 func (s *Service) flush(within time.Duration) {
-	r := newReceipt(func(bool) {})
-	s.keeper.flush(r)
-	r.close()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
+	written := make(chan struct{})
+	r := newReceipt(func(bool) { close(written) })
+	s.keeper.flush(r)
+	r.close()
+	select {
+	case <-written:
+	case <-ctx.Done():
+	}
 	if err := s.lanes.Client().Flush(ctx); err != nil {
 		s.log.Warn("not all is written that follows from the last attempts; they are repeated", "error", err)
 	}

@@ -27,6 +27,9 @@ func Run(t *testing.T, open func(t *testing.T) failure.Store) {
 		"webhooks are apart":                  apart,
 		"two owners lose no outcome":          twoOwners,
 		"the owner puts its last value back":  putsBack,
+		"a rollback brings no notice back":    rolledBack,
+		"notices wait until they are written": noticesWait,
+		"a raised generation holds":           generations,
 		"a cancelled call says so":            cancelled,
 		"a state without a webhook is no one": nameless,
 	} {
