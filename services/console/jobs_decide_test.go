@@ -31,7 +31,7 @@ func TestObstacles(t *testing.T) {
 		"its receiver wants a wait":  {active, true, waiting, ""},
 		"deleted":                    {webhook.Webhook{}, false, failure.State{}, obstacleDeleted},
 		"inactive":                   {webhook.Webhook{}, true, failure.State{}, obstacleInactive},
-		"inactive, disabled, paused": {webhook.Webhook{Paused: true}, true, failure.State{Disabled: true}, obstacleInactive},
+		"inactive, disabled, paused": {webhook.Webhook{Paused: true}, true, failure.State{Disabled: true}, obstacleDisabled},
 		"disabled and paused":        {webhook.Webhook{Active: true, Paused: true}, true, failure.State{Disabled: true}, obstacleDisabled},
 		"paused":                     {webhook.Webhook{Active: true, Paused: true}, true, failure.State{}, obstaclePaused},
 	} {

@@ -28,6 +28,7 @@ func TestJudge(t *testing.T) {
 		"deactivated by a person":     {webhook.Webhook{}, true, failure.State{}, suspend, delivery.SuspendInactive},
 		"disabled":                    {active, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
 		"disabled and paused":         {webhook.Webhook{Active: true, Paused: true}, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
+		"disabled, then deactivated":  {webhook.Webhook{}, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
 		"paused":                      {webhook.Webhook{Active: true, Paused: true}, true, failure.State{}, suspend, delivery.SuspendPaused},
 		"its receiver asked to wait":  {active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, putOff, ""},
 		"and the wait is over":        {active, true, failure.State{DisabledUntil: noon}, send, ""},
