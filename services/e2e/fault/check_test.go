@@ -78,7 +78,7 @@ func TestCheck(t *testing.T) {
 }
 
 func TestASeedRepeatsItsPlan(t *testing.T) {
-	replicas := map[string]int{"sender": 3, "matcher": 2, "recorder": 2, "ingest": 2, "console": 2}
+	replicas := replicas()
 	a, b, c := plan(7, time.Minute, replicas, 3), plan(7, time.Minute, replicas, 3), plan(8, time.Minute, replicas, 3)
 	if fmt.Sprint(a) != fmt.Sprint(b) || fmt.Sprint(a) == fmt.Sprint(c) {
 		t.Errorf("plans of seeds 7, 7 and 8: %v %v %v", a, b, c)
