@@ -11,8 +11,9 @@ LDFLAGS := -X github.com/doorstep-dev/doorstep/pkg/obs.version=$(VERSION)
 UNCACHED := ./pkg/archtest ./services/e2e/...
 
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
-REAL := ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish ./pkg/mail \
-	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/console ./services/e2e
+# The longest is first.
+REAL := ./services/console ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish ./pkg/mail \
+	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/e2e
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault ci-full

@@ -36,13 +36,14 @@ func (c *connection) dial(ctx context.Context, to server, config *tls.Config) (n
 	return secured, secured.HandshakeContext(ctx)
 }
 
-// quit says goodbye to a server that has taken a mail, or else answered with err. Nothing depends on it any more.
+// quit says goodbye to a server that has taken a mail, or else answered with err. Nothing depends on it any more,
+// and its answer is not waited for: until the caller has noted that the mail is sent, a crash sends it again.
 func (c *connection) quit(client *smtp.Client, err error) {
 	if err != nil && !is[*textproto.Error](err) {
 		return // it does not listen
 	}
 	_ = client.UpdateDeadline(quitTimeout)
-	_ = client.Quit()
+	_ = client.Text.PrintfLine("QUIT")
 }
 
 func (c *connection) close() {

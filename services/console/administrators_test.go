@@ -26,6 +26,7 @@ func (c *running) administrator(body string, header ...string) console.Administr
 }
 
 func TestAdministratorLife(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	before := time.Now()
 	least := c.administrator(`{"email":"ops@example.com"}`)
@@ -63,6 +64,7 @@ func TestAdministratorLife(t *testing.T) {
 }
 
 func TestAdministratorEmailIsTakenOnce(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	c.administrator(`{"email":"admin@example.com"}`)
 	other := c.administrator(`{"email":"ops@example.com"}`)
@@ -80,6 +82,7 @@ func TestAdministratorEmailIsTakenOnce(t *testing.T) {
 }
 
 func TestAdministratorsAreListedByPages(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	var want, got []string
 	for i := range 5 {
@@ -103,6 +106,7 @@ func TestAdministratorsAreListedByPages(t *testing.T) {
 }
 
 func TestAdministratorScopes(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	acme := []string{"Doorstep-Tenant", "acme"}
 	a := c.administrator(`{"email":"admin@example.com"}`, acme...)
@@ -138,6 +142,7 @@ func TestAdministratorScopes(t *testing.T) {
 }
 
 func TestAdministratorFaults(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	a := c.administrator(`{"email":"admin@example.com"}`)
 	for name, tt := range map[string]struct{ method, body, fields string }{
@@ -171,6 +176,7 @@ func TestAdministratorFaults(t *testing.T) {
 
 // An administrator reaches those who mail through the outbox, also its end.
 func TestAdministratorsReachTheLog(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	kept := c.administrator(`{"email":"admin@example.com","notices":["gone"]}`, "Doorstep-Tenant", "acme")
 	gone := c.administrator(`{"email":"ops@example.com"}`)
@@ -201,6 +207,7 @@ func TestAdministratorsReachTheLog(t *testing.T) {
 }
 
 func TestAddressesAreNotLogged(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	a := c.administrator(`{"email":"admin@example.com","name":"Admin"}`)
 	path := administrators + "/" + a.ID
@@ -215,6 +222,7 @@ func TestAddressesAreNotLogged(t *testing.T) {
 
 // Of three patches, each meets the other two at most, and is tried five times.
 func TestAdministratorPatchesAtOnceLoseNothing(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	a := c.administrator(`{"email":"admin@example.com"}`)
 	path := administrators + "/" + a.ID
@@ -238,6 +246,7 @@ func TestAdministratorPatchesAtOnceLoseNothing(t *testing.T) {
 
 // The description names the notices that there are.
 func TestNoticesAreDescribed(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	var api struct {
 		Components struct {

@@ -25,6 +25,7 @@ func sorted(names []string) string {
 }
 
 func TestTenantsAreApart(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	acme, other := []string{"Doorstep-Tenant", "acme"}, []string{"Doorstep-Tenant", "other"}
 	w := c.create(minimal, acme...)
@@ -67,6 +68,7 @@ func TestTenantsAreApart(t *testing.T) {
 }
 
 func TestKeysAndScopes(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	path := "/api/v1/webhooks/" + w.ID
@@ -121,6 +123,7 @@ func TestKeysAndScopes(t *testing.T) {
 }
 
 func TestKeyFaults(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	tenants := c.key(`{"name":"a","scopes":["admin"]}`)
 	if k := c.key(`{"name":"p","scopes":["events"],"platform":true,"expires_at":"2200-01-01T00:00:00Z"}`); k.Tenant != nil || k.ExpiresAt == nil {
@@ -150,6 +153,7 @@ func TestKeyFaults(t *testing.T) {
 }
 
 func TestFirstKey(t *testing.T) {
+	t.Parallel()
 	var first []string
 	cfg := config(t, broker(t), sqldbtest.Any(t))
 	cfg.BootstrapKey, cfg.FirstKey = "", func(key string) { first = append(first, key) }
@@ -169,6 +173,7 @@ func TestFirstKey(t *testing.T) {
 }
 
 func TestPublish(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	odd := `{ "a" : 1.50,"é":"\u00e9" , "n": [ ] }`
 	one := c.do(202, "POST", "/api/v1/events",
@@ -212,6 +217,7 @@ func TestPublish(t *testing.T) {
 }
 
 func TestPublishFaults(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	own := c.key(`{"name":"k","scopes":["events"]}`, "Doorstep-Tenant", "acme")
 	for name, tt := range map[string]struct {
@@ -249,6 +255,7 @@ func TestPublishFaults(t *testing.T) {
 }
 
 func TestWithoutTheLog(t *testing.T) {
+	t.Parallel()
 	log := broker(t)
 	log.Brokers = []string{"127.0.0.1:1"}
 	c := start(t, config(t, log, sqldbtest.Any(t)))
@@ -274,6 +281,7 @@ func TestWithoutTheLog(t *testing.T) {
 }
 
 func TestTheRestOfTheAddress(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, broker(t), sqldbtest.Any(t))
 	cfg.Mount = func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })

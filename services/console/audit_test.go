@@ -187,6 +187,7 @@ func inShort(all []console.AuditDifference) []string {
 }
 
 func TestAudit(t *testing.T) {
+	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		r := rigOn(t, db)
 		if a := r.audit(bootKey, ""); a.summary == nil || *a.summary != (console.AuditSummary{}) || a.progress == 0 {
@@ -262,6 +263,7 @@ func plantFaults(t *testing.T, r *rig, all []delivery.Delivery) {
 // TestAuditOfWhatIsUnderWay: what the recorder has not read, what retention took and what is older than asked
 // for is no difference.
 func TestAuditOfWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	all := r.agree()
 	e := published("late", recently.Add(time.Hour))
@@ -290,6 +292,7 @@ func TestAuditOfWhatIsUnderWay(t *testing.T) {
 }
 
 func TestAuditIsForThePlatform(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	for body, want := range map[string]int{
 		`{"name":"a","scopes":["admin"]}`:                  403,

@@ -10,6 +10,7 @@ import (
 )
 
 func TestTarget(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		url   string
 		addrs []string // that the host resolves to; nil: it does not
@@ -39,6 +40,7 @@ func TestTarget(t *testing.T) {
 }
 
 func TestTargetWaitsOneSecond(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		check := target{lookup: func(ctx context.Context, _ string) ([]netip.Addr, error) {
 			<-ctx.Done()

@@ -18,6 +18,7 @@ import (
 )
 
 func TestPayload(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	e := published("e", t0)
 	html := matched(e, uuid.NewString())
@@ -58,6 +59,7 @@ func TestPayload(t *testing.T) {
 }
 
 func TestPayloadPastRetention(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.create(minimal)
 	d := matched(published("e", t0), w.ID)
@@ -83,6 +85,7 @@ func TestPayloadPastRetention(t *testing.T) {
 }
 
 func TestResend(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.create(minimal)
 	d := matched(published("e", t0), w.ID)
@@ -135,6 +138,7 @@ func TestResend(t *testing.T) {
 }
 
 func TestResendWithoutRoom(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.create(minimal)
 	d := matched(published("e", t0), w.ID)

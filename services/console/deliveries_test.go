@@ -35,6 +35,7 @@ func names(list []console.Delivery) []string {
 }
 
 func TestDeliveriesAreFiltered(t *testing.T) {
+	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		r := rigOn(t, db)
 		hook, other := uuid.NewString(), uuid.NewString()
@@ -99,6 +100,7 @@ func TestDeliveriesAreFiltered(t *testing.T) {
 
 // A list read page by page has every row that was there at the beginning once, in both directions.
 func TestDeliveriesComeInPages(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	hook := uuid.NewString()
 	add := func(i int, at time.Time) {
@@ -142,6 +144,7 @@ func TestDeliveriesComeInPages(t *testing.T) {
 }
 
 func TestListsSayWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	for query, want := range map[string]string{ // of the first fault
 		"deliveries?limit=0":                                          "limit: expected number >= 1",
@@ -181,6 +184,7 @@ func TestListsSayWhatIsWrong(t *testing.T) {
 }
 
 func TestHistoryNeedsItsScopes(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	e := r.event(published("e", t0))
 	w := r.create(minimal)
@@ -220,6 +224,7 @@ func TestHistoryNeedsItsScopes(t *testing.T) {
 }
 
 func TestDeliveryWithItsAttempts(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	hook := uuid.NewString()
 	d := matched(published("e", t0), hook)
@@ -276,6 +281,7 @@ func TestDeliveryWithItsAttempts(t *testing.T) {
 }
 
 func TestSuspendedDelivery(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	d := matched(published("e", t0), uuid.NewString())
 	d.SuspendReason, d.SuspendedAt = delivery.SuspendPaused, t0.Add(time.Second)

@@ -19,6 +19,7 @@ import (
 )
 
 func TestEventsAreFiltered(t *testing.T) {
+	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		r := rigOn(t, db)
 		for i := range 3 {
@@ -69,6 +70,7 @@ func TestEventsAreFiltered(t *testing.T) {
 }
 
 func TestEventWithWhatBecameOfIt(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	e := published("card-7:updated", t0)
 	e.Data = []byte("{ \"a\" : 1.50,\n\t\"é\":\"\\u00e9<&>\" , \"n\": [ ], \"data\":null}")
@@ -121,6 +123,7 @@ func TestEventWithWhatBecameOfIt(t *testing.T) {
 }
 
 func TestEventOfManyWebhooks(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	e := r.event(published("e", t0))
 	r.record(func(b *history.Batch) {

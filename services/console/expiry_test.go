@@ -32,6 +32,7 @@ func (r *suspendRig) notices() (all []failure.Notice) {
 }
 
 func TestAdministratorsAreToldOfExpiry(t *testing.T) {
+	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		t.Parallel()
 		r := suspending(rigOn(t, db))
@@ -86,6 +87,7 @@ func TestAdministratorsAreToldOfExpiry(t *testing.T) {
 }
 
 func TestDeliveriesSayThatTheyExpire(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.create(minimal)
 	now := time.Now().UTC().Truncate(time.Millisecond)

@@ -10,6 +10,7 @@ import (
 )
 
 func TestKeptFor(t *testing.T) {
+	t.Parallel()
 	for ms, want := range map[string]string{
 		"604800000": "7 days", "86400000": "1 day", "129600000": "36 hours", "3600000": "1 hour", "90000": "90 seconds", "1500": "1.5s",
 		"-1": "", "": "", "x": "",
@@ -21,6 +22,7 @@ func TestKeptFor(t *testing.T) {
 }
 
 func TestBodyText(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct{ body, text, encoding string }{
 		"nothing":                     {"", "", ""},
 		"text":                        {"café", "café", ""},
@@ -38,6 +40,7 @@ func TestBodyText(t *testing.T) {
 }
 
 func TestLaneName(t *testing.T) {
+	t.Parallel()
 	topics, err := wire.NewTopics("p.", []time.Duration{time.Minute, 90 * time.Second})
 	if err != nil {
 		t.Fatal(err)
@@ -53,6 +56,7 @@ func TestLaneName(t *testing.T) {
 }
 
 func TestBetween(t *testing.T) {
+	t.Parallel()
 	at := func(nanos int) time.Time { return time.Date(2026, 1, 1, 0, 0, 0, nanos, time.UTC) }
 	text := func(nanos int) string { return at(nanos).Format(time.RFC3339Nano) }
 	for name, tt := range map[string]struct {
@@ -73,6 +77,7 @@ func TestBetween(t *testing.T) {
 }
 
 func TestQueryFaults(t *testing.T) {
+	t.Parallel()
 	query, err := url.ParseQuery("limit=&cursor=&filter[b]=&filter[a]=x&filter[a]=y")
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +92,7 @@ func TestQueryFaults(t *testing.T) {
 }
 
 func TestEncodeDetail(t *testing.T) {
+	t.Parallel()
 	for data, want := range map[string]string{"": "null", "null": "null", `{ "a" : 1.0 }`: `{ "a" : 1.0 }`, `"data":null}`: ""} {
 		got, err := encodeDetail(EventDetail{Event: Event{Type: `"data":null}`}, Data: []byte(data)}, Meta{RequestID: "r"})
 		if (err == nil) != (want != "") {

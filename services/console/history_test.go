@@ -20,6 +20,7 @@ import (
 
 // Nothing but what reads the history waits for it.
 func TestWithoutTheHistory(t *testing.T) {
+	t.Parallel()
 	for name, history := range map[string]sqldb.Config{
 		"kept nowhere":  {},
 		"away":          {PostgresURL: "postgres://nobody@127.0.0.1:1/history?sslmode=disable"},
@@ -52,6 +53,7 @@ func TestWithoutTheHistory(t *testing.T) {
 }
 
 func TestHistoryComesBack(t *testing.T) {
+	t.Parallel()
 	db := sqldbtest.Postgres(t)
 	server, err := url.Parse(db.PostgresURL)
 	if err != nil {
@@ -85,6 +87,7 @@ func TestHistoryComesBack(t *testing.T) {
 
 // Positions lead to a log that does not answer.
 func TestHistoryWithoutTheLog(t *testing.T) {
+	t.Parallel()
 	db := sqldbtest.Any(t)
 	log := broker(t)
 	log.Brokers = []string{"127.0.0.1:1"}
@@ -125,6 +128,7 @@ func TestHistoryWithoutTheLog(t *testing.T) {
 }
 
 func TestWebhooksShowTheirPast(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w, quiet := r.create(minimal), r.create(minimal)
 	sent := matched(published("e0", t0), w.ID)

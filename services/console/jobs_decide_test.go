@@ -19,6 +19,7 @@ import (
 )
 
 func TestObstacles(t *testing.T) {
+	t.Parallel()
 	active := webhook.Webhook{Active: true}
 	waiting := failure.State{DisabledUntil: time.Now().Add(time.Hour), FailStreak: 3}
 	for name, tt := range map[string]struct {
@@ -43,6 +44,7 @@ func TestObstacles(t *testing.T) {
 }
 
 func TestNextStep(t *testing.T) {
+	t.Parallel()
 	at := time.Unix(1000, 0)
 	mark := marked{"t": {0: 5}}
 	release, discard := sqlstore.Job{Kind: sqlstore.JobRelease}, sqlstore.Job{Kind: sqlstore.JobDiscard}
@@ -74,6 +76,7 @@ func TestNextStep(t *testing.T) {
 }
 
 func TestBehindAMark(t *testing.T) {
+	t.Parallel()
 	span := func(topic string, p int32, to int64) kafka.Span {
 		return kafka.Span{Topic: topic, Partition: p, To: to}
 	}
@@ -96,6 +99,7 @@ func TestBehindAMark(t *testing.T) {
 }
 
 func TestTurns(t *testing.T) {
+	t.Parallel()
 	job := func(id, hook string, version uint64) sqlstore.Job {
 		return sqlstore.Job{ID: id, WebhookID: hook, Version: version}
 	}
@@ -285,6 +289,7 @@ func (w *world) settle(j sqlstore.Job, row history.Delivery) {
 // However requests, suspensions, recorder and dying workers come in between: what is suspended is released or discarded
 // once, a discard takes nothing that was suspended after it, and in the end nothing is left.
 func TestNothingIsLostOrDoubled(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := &world{
 			t: t, now: time.Unix(1_700_000_000, 0), history: map[history.DeliveryKey]history.Delivery{},

@@ -16,6 +16,7 @@ import (
 
 // A worker that has lost its lock while it wrote a page, without knowing, writes nothing once another has begun.
 func TestWorkersBeforeAreFenced(t *testing.T) {
+	t.Parallel()
 	cfg := kafka.Config{Brokers: testkit.Broker(t), TopicPrefix: testkit.Prefix(t), RetryTiers: "1m"}
 	topic := cfg.TopicPrefix + "page"
 	testkit.Topics(t, cfg.Brokers, 1, topic)

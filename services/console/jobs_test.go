@@ -19,6 +19,7 @@ import (
 )
 
 func TestReleaseOfAll(t *testing.T) {
+	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		t.Parallel()
 		r := suspending(rigOn(t, db))
@@ -127,6 +128,7 @@ func TestSelections(t *testing.T) {
 }
 
 func TestWhatSelectsNothingIsRefused(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.create(minimal)
 	ids := make([]string, 501)
@@ -156,6 +158,7 @@ func TestWhatSelectsNothingIsRefused(t *testing.T) {
 }
 
 func TestReleaseOfWhatCannotBeSent(t *testing.T) {
+	t.Parallel()
 	r := newSuspendRig(t)
 	inactive, paused, disabled := r.create(minimal), r.create(minimal), r.create(minimal)
 	r.do(200, "PATCH", "/api/v1/webhooks/"+inactive.ID, `{"active":false}`)
@@ -176,6 +179,7 @@ func TestReleaseOfWhatCannotBeSent(t *testing.T) {
 }
 
 func TestJobsAreATenantsOwn(t *testing.T) {
+	t.Parallel()
 	r := newSuspendRig(t)
 	w := r.create(minimal)
 	j := r.ask(w.ID, "discard", "")

@@ -33,6 +33,7 @@ func (c *slowClient) Write(b []byte) (int, error) {
 func (c *slowClient) FlushError() error { return nil }
 
 func TestLinesCutASlowClient(t *testing.T) {
+	t.Parallel()
 	c := &slowClient{ResponseRecorder: httptest.NewRecorder(), room: 2}
 	l := &lines{w: c, rc: http.NewResponseController(c)}
 	if err := errors.Join(l.write(), l.write(map[string]string{"url": "a&b"}, 2)); err != nil {

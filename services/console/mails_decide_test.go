@@ -9,6 +9,7 @@ import (
 )
 
 func TestMailedOf(t *testing.T) {
+	t.Parallel()
 	at := func(minute int) time.Time { return time.Date(2026, 3, 4, 5, minute, 0, 123456789, time.UTC) }
 	const generation = 3
 	failing := failure.State{Generation: generation, FailStreak: 260, FailStreakStartedAt: at(0)}

@@ -54,6 +54,7 @@ func ids(mails []console.Mail) (out []string) {
 }
 
 func TestMails(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	hook, other := uuid.NewString(), uuid.NewString()
 	warning := notice(failure.NoticeWarning, hook, 1, t0)
@@ -118,6 +119,7 @@ func TestMails(t *testing.T) {
 }
 
 func TestMailsNeedTheHistory(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, broker(t), sqldbtest.SQLite(t))
 	cfg.History = sqldb.Config{}
 	c := start(t, cfg)
@@ -128,6 +130,7 @@ func TestMailsNeedTheHistory(t *testing.T) {
 
 // A webhook tells of the mails of its present streak and generation only, and why it is not sent to.
 func TestWebhooksShowTheirMails(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	w := r.create(minimal)
 	warning, disabled := notice(failure.NoticeWarning, w.ID, 1, t0), notice(failure.NoticeDisabled, w.ID, 1, t0)

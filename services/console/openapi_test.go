@@ -13,6 +13,7 @@ import (
 // TestTheDescriptionHolds: what it refers to is there, paths have their parameters, and the lists of the
 // history name their filters.
 func TestTheDescriptionHolds(t *testing.T) {
+	t.Parallel()
 	c := start(t, config(t, broker(t), sqldbtest.SQLite(t)))
 	text := c.as("", "GET", "/api/openapi.json", "").text
 	var whole any

@@ -32,6 +32,7 @@ func numbered(t testing.TB, scheme webhook.Scheme, n byte) webhook.SigningKey {
 }
 
 func TestRotated(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	in := func(hours int) time.Time { return now.Add(time.Duration(hours) * time.Hour) }
 	hmac := func(n byte, end time.Time) webhook.SigningKey {
@@ -87,6 +88,7 @@ func described(keys []webhook.SigningKey) (out []string) {
 }
 
 func TestWithKeyPair(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	secret, pair, other := numbered(t, webhook.SchemeHMAC, 1), numbered(t, webhook.SchemeEd25519, 2), numbered(t, webhook.SchemeEd25519, 3)
 	former := numbered(t, webhook.SchemeHMAC, 4)
@@ -113,6 +115,7 @@ func TestWithKeyPair(t *testing.T) {
 }
 
 func TestCheckNew(t *testing.T) {
+	t.Parallel()
 	end := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	current, former, pair := numbered(t, webhook.SchemeHMAC, 1), numbered(t, webhook.SchemeHMAC, 2), numbered(t, webhook.SchemeEd25519, 3)
 	former.ExpiresAt = end
@@ -138,6 +141,7 @@ func TestCheckNew(t *testing.T) {
 }
 
 func TestDecodeRotation(t *testing.T) {
+	t.Parallel()
 	own := "whsec_" + base64.StdEncoding.EncodeToString([]byte(strings.Repeat("k", 24)))
 	for name, tt := range map[string]struct {
 		body    string
@@ -276,6 +280,7 @@ func (h *lineage) check(t *rapid.T, at time.Time) {
 // Whatever is rotated when: the newest key of each scheme signs, a replaced one signs exactly as long as the
 // overlaps allow, and no receiver finds too many signatures.
 func TestKeysSignAsLongAsTheyShould(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 		h := &lineage{}

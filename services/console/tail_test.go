@@ -75,6 +75,7 @@ func (l *tailing) next() (a console.TailedAttempt) {
 
 // TestTail makes attempts of two webhooks and two tenants and sees who is told of which.
 func TestTail(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	of := func(event, webhook, tenant, eventType string, o delivery.Outcome, status delivery.Status) delivery.Attempt {
 		e := published(event, t0)
@@ -155,6 +156,7 @@ func TestTail(t *testing.T) {
 }
 
 func TestTailFaults(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	for query, want := range map[string]int{
 		"?filter[webhook_id]=abc":    422,
@@ -188,6 +190,7 @@ func TestTailFaults(t *testing.T) {
 
 // TestTailEndsWithTheConsole: streams do not hold up a stop, and end in good order.
 func TestTailEndsWithTheConsole(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	l := r.tail(bootKey, "")
 	start := time.Now()

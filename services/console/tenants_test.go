@@ -27,6 +27,7 @@ func (c *running) ownKey(of string) string {
 }
 
 func TestTenantLife(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	made := data[console.Tenant](t, c.do(201, "POST", tenants, `{"id":"acme","name":"Acme ✓","open":false,
 		"policy":{"warn_after":5,"disable_after":10,"max_webhooks_per_event":3,"retry_count":0,"timeout_seconds":7,"reactivation":"any","keep_answers":false},
@@ -72,6 +73,7 @@ func TestTenantLife(t *testing.T) {
 }
 
 func TestTenantIsDeletedOnceItOwnsNothing(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	acme := []string{"Doorstep-Tenant", "acme"}
 	c.do(201, "POST", tenants, `{"id":"acme"}`)
@@ -99,6 +101,7 @@ func TestTenantIsDeletedOnceItOwnsNothing(t *testing.T) {
 }
 
 func TestTenantScopes(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	c.do(201, "POST", tenants, `{"id":"acme","policy":{"retry_count":2}}`)
 	c.do(201, "POST", tenants, `{"id":"other"}`)
@@ -145,6 +148,7 @@ func TestTenantScopes(t *testing.T) {
 }
 
 func TestTenantFaults(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	c.do(201, "POST", tenants, `{"id":"acme","policy":{"warn_after":5}}`)
 	for name, tt := range map[string]struct{ method, body, fields string }{
@@ -201,6 +205,7 @@ func TestTenantFaults(t *testing.T) {
 
 // What is said of a tenant reaches those who act by it, through the outbox: its record, and its end.
 func TestTenantsReachTheLog(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	c.do(201, "POST", tenants, `{"id":"acme","policy":{"keep_answers":false,"disable_after":7}}`)
 	c.do(200, "PATCH", tenants+"/acme", `{"policy":{"disable_after":null,"timeout_seconds":3}}`)
@@ -228,6 +233,7 @@ func TestTenantsReachTheLog(t *testing.T) {
 }
 
 func TestTenantPatchesAtOnceLoseNothing(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	c.do(201, "POST", tenants, `{"id":"acme"}`)
 	fields := []string{`"name":"n"`, `"open":false`, `"policy":{"retry_count":1}`, `"policy":{"timeout_seconds":2}`, `"payload":{"format":"thin"}`}
@@ -261,6 +267,7 @@ func TestTenantPatchesAtOnceLoseNothing(t *testing.T) {
 }
 
 func TestTenantsAreDescribed(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	var api struct {
 		Paths map[string]map[string]struct {

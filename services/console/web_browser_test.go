@@ -130,6 +130,7 @@ func (r *rig) suspends(w console.Webhook, n int) {
 
 // TestBrowser does with a real browser what an administrator does when a receiver is mended.
 func TestBrowser(t *testing.T) {
+	t.Parallel()
 	testkit.Browser(t) // before anything is started
 	r := newRig(t)
 	b := newTab(t, "http://"+r.svc.Addr())

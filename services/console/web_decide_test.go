@@ -16,6 +16,7 @@ import (
 )
 
 func TestReactivated(t *testing.T) {
+	t.Parallel()
 	const refused = 0
 	for name, tt := range map[string]struct {
 		active, disabled bool
@@ -53,6 +54,7 @@ func TestReactivated(t *testing.T) {
 }
 
 func TestHealthAndWhatCanBeDone(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 	on := webhook.Webhook{Active: true}
 	paused := webhook.Webhook{Active: true, Paused: true}
@@ -121,6 +123,7 @@ func TestHealthAndWhatCanBeDone(t *testing.T) {
 }
 
 func TestSelectionForm(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		types, from, to string
 		want            sqlstore.Selection
@@ -152,6 +155,7 @@ func TestSelectionForm(t *testing.T) {
 }
 
 func TestLimiter(t *testing.T) {
+	t.Parallel()
 	var l limiter
 	now := time.Now()
 	count := func() (n int) {
@@ -177,6 +181,7 @@ func TestLimiter(t *testing.T) {
 
 // A cookie holds a word, never text of its writer's.
 func TestMessages(t *testing.T) {
+	t.Parallel()
 	for _, a := range webActions() {
 		if messageText(strings.TrimSuffix(a.path, "e")+"ed") == "" && messageText(a.path) == "" && messageText(a.path+"d") == "" && messageText(a.path+"ed") == "" {
 			t.Errorf("%s tells nothing", a.path)

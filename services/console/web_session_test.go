@@ -19,6 +19,7 @@ import (
 )
 
 func TestSignIn(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	own := c.key(`{"name":"acme's","scopes":["webhooks:read"]}`, "Doorstep-Tenant", "acme")
@@ -70,6 +71,7 @@ func TestSignIn(t *testing.T) {
 
 // TestGuessing: whoever tries many keys is slowed down, and so is everybody else meanwhile.
 func TestGuessing(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	p := c.person()
 	statuses := map[int]int{}
@@ -102,6 +104,7 @@ func (c *running) expiredKey() string {
 }
 
 func TestCookies(t *testing.T) {
+	t.Parallel()
 	for public, secure := range map[string]bool{"": false, "http://hooks.example.com": false, "https://hooks.example.com": true} {
 		cfg := config(t, broker(t), sqldbtest.Any(t))
 		cfg.PublicURL = public
@@ -119,6 +122,7 @@ func TestCookies(t *testing.T) {
 }
 
 func TestSessionsEnd(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	store := openStore(t, c.cfg.SQL)
 	hasEnded := func(why string, p *person) {

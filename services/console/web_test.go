@@ -171,6 +171,7 @@ func openStore(t *testing.T, cfg sqldb.Config) *sqlstore.Store {
 }
 
 func TestEveryPageIsGuarded(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	p := c.person()
@@ -230,6 +231,7 @@ func TestEveryPageIsGuarded(t *testing.T) {
 }
 
 func TestTheRootSendsBrowsersToThePages(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	p := c.person()
 	if s := p.do("GET", "/", nil, "Accept", "text/html,application/xhtml+xml,*/*;q=0.8"); s.status != 303 || s.header.Get("Location") != "/console/" {
@@ -242,6 +244,7 @@ func TestTheRootSendsBrowsersToThePages(t *testing.T) {
 
 // TestForms sends a form in all ways that another site can have a browser send it.
 func TestForms(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	p, other := c.person().signIn(bootKey, ""), c.person().signIn(bootKey, "")
@@ -290,6 +293,7 @@ func TestForms(t *testing.T) {
 }
 
 func TestBehindAProxy(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, broker(t), sqldbtest.Any(t))
 	cfg.PublicURL = "http://hooks.example.com"
 	c := start(t, cfg)
@@ -303,6 +307,7 @@ func TestBehindAProxy(t *testing.T) {
 }
 
 func TestScopesOfThePages(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	path := "/console/webhooks/" + w.ID
@@ -345,6 +350,7 @@ func TestScopesOfThePages(t *testing.T) {
 }
 
 func TestHostileText(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>' {{.}} javascript:alert(3)`
 	w := c.create(`{"name":` + quote(evil) + `,"description":` + quote(evil) + `,"url":"http://127.0.0.1:9999/?q=%3Cscript%3E\u0026a='onclick='x","event_types":["a.b"],"condition":"data.a == '<script>alert(4)</script>'"}`)
@@ -374,6 +380,7 @@ func TestHostileText(t *testing.T) {
 func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
 
 func TestPagesOfTheList(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	p := c.person().signIn(bootKey, "")
 	if s := p.get("/console/webhooks"); !strings.Contains(s.text, "There are none yet.") {
@@ -394,6 +401,7 @@ func TestPagesOfTheList(t *testing.T) {
 }
 
 func TestPagesWithoutSQL(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, broker(t), sqldb.Config{PostgresURL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable&connect_timeout=1"})
 	cfg.History = sqldb.Config{}
 	c := start(t, cfg)

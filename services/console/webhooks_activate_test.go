@@ -12,6 +12,7 @@ import (
 )
 
 func TestReactivation(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	api, path := "/api/v1/webhooks/"+w.ID, "/console/webhooks/"+w.ID
@@ -78,6 +79,7 @@ func TestReactivation(t *testing.T) {
 }
 
 func TestReactivationNamesTheConsole(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, broker(t), sqldbtest.Any(t))
 	cfg.PublicURL = "https://hooks.example.com"
 	c := start(t, cfg)
@@ -93,6 +95,7 @@ func TestReactivationNamesTheConsole(t *testing.T) {
 }
 
 func TestReactivationByAnyone(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	c.do(200, "PATCH", "/api/v1/tenants/default", `{"policy":{"reactivation":"any"}}`)
 	w := c.create(minimal)
@@ -106,6 +109,7 @@ func TestReactivationByAnyone(t *testing.T) {
 // A webhook that was disabled when it was deactivated, by whomever, is held until it is active again; one that was
 // not, or was disabled later, is not.
 func TestHeld(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	store := openStore(t, c.cfg.SQL)
 	held := func(w console.Webhook, want bool, when string) {

@@ -59,6 +59,7 @@ func keysOf(t *testing.T, image *registry.Webhooks, id string, version uint64) (
 }
 
 func TestRotateSecret(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	image := images(t, c)
 	made := c.create(minimal)
@@ -123,6 +124,7 @@ func TestRotateSecret(t *testing.T) {
 }
 
 func TestKeyPair(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	image := images(t, c)
 	made := c.create(`{"url":"http://127.0.0.1:9999/hook","event_types":["*"],"key_pair":true}`)
@@ -158,6 +160,7 @@ func TestKeyPair(t *testing.T) {
 }
 
 func TestRotateSecretFaults(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	made := c.create(minimal)
 	path := "/api/v1/webhooks/" + made.ID
@@ -206,6 +209,7 @@ func TestRotateSecretFaults(t *testing.T) {
 
 // TestRotationsAtOnce: each of them comes about, one after the other, and none is lost.
 func TestRotationsAtOnce(t *testing.T) {
+	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		c := start(t, config(t, broker(t), db))
 		c.awaitReady()

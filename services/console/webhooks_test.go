@@ -26,6 +26,7 @@ import (
 const minimal = `{"url":"http://127.0.0.1:9999/hook","event_types":["card.updated"]}`
 
 func TestWebhookLife(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	made := c.create(`{"name":"Kaarten","description":"d","url":"https://127.0.0.1/a","event_types":["card.*","board.created"],
 		"filters":{"eventUser":"545"},"headers":{"X-B":"2","X-A":"1"},"payload":{"format":"thin","exclude":["a.b"]},
@@ -63,6 +64,7 @@ func TestWebhookLife(t *testing.T) {
 }
 
 func TestListsHaveNoSecretsAndComeInPages(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	secrets := []string{bootKey}
 	for i := range 5 {
@@ -99,6 +101,7 @@ func TestListsHaveNoSecretsAndComeInPages(t *testing.T) {
 }
 
 func TestWebhookFaults(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	for name, tt := range map[string]struct {
@@ -161,6 +164,7 @@ func TestWebhookFaults(t *testing.T) {
 }
 
 func TestChangesReachTheTopicWithinASecond(t *testing.T) {
+	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
 		c := start(t, config(t, broker(t), db))
 		c.awaitReady()
@@ -170,6 +174,7 @@ func TestChangesReachTheTopicWithinASecond(t *testing.T) {
 
 // TestConsolesTakeOver: of two consoles one drains; the other goes on when it stops.
 func TestConsolesTakeOver(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, broker(t), sqldbtest.Postgres(t))
 	cfg.Kafka.Embedded = false // one transactional id for both, as on a real cluster
 	first := start(t, cfg)
@@ -183,6 +188,7 @@ func TestConsolesTakeOver(t *testing.T) {
 
 // TestSQLSessionsEnd ends all the console's sessions, as a restart of the server does.
 func TestSQLSessionsEnd(t *testing.T) {
+	t.Parallel()
 	cfg := config(t, broker(t), sqldbtest.Postgres(t))
 	server, err := sql.Open("pgx", cfg.SQL.PostgresURL)
 	if err != nil {
@@ -238,6 +244,7 @@ func changesReachTheTopic(t *testing.T, c *running) {
 }
 
 func TestRestartRepublishes(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	k := c.key(`{"name":"k","scopes":["events"]}`)
@@ -263,6 +270,7 @@ func TestRestartRepublishes(t *testing.T) {
 }
 
 func TestStateAndReactivation(t *testing.T) {
+	t.Parallel()
 	c := ready(t)
 	w := c.create(minimal)
 	path := "/api/v1/webhooks/" + w.ID

@@ -43,10 +43,10 @@ type world struct {
 	url        string
 	kafka      kafka.Config // of the log
 	grpc       *grpc.ClientConn
-	restart    func()               // stops the whole and starts it again on the same data; nil: it is not ours
-	kill       func(service string) // ends the processes of a service with SIGKILL and starts them again; nothing where it has none
-	emptyRedis func()               // nil: it is not ours
-	smtp       bool                 // administrators are mailed by the server of TEST_SMTP, into the mailboxes under TEST_MAIL
+	restart    func()                              // stops the whole and starts it again on the same data; nil: it is not ours
+	kill       func(service string) (start func()) // ends the processes of a service with SIGKILL; nothing where it has none
+	emptyRedis func()                              // nil: it is not ours
+	smtp       bool                                // administrators are mailed by the server of TEST_SMTP, into the mailboxes under TEST_MAIL
 }
 
 // tiers are the retry delays of a Doorstep under test.
@@ -178,11 +178,15 @@ func processes(t *testing.T) *world {
 	w := connect(t, "http://"+c.Of("console")[0].Addr, c.Of("ingest")[0].Addr, logAt(servers.Kafka, prefix))
 	w.smtp = env["DOORSTEP_SMTP_URL"] != ""
 	w.emptyRedis = func() { testkit.DeleteKeys(t, servers.Redis, prefix) }
-	w.kill = func(service string) {
+	w.kill = func(service string) func() {
 		for _, p := range c.Of(service) {
 			p.Kill()
-			if err := p.Start(); err != nil {
-				t.Fatal(err)
+		}
+		return func() {
+			for _, p := range c.Of(service) {
+				if err := p.Start(); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
@@ -207,7 +211,7 @@ func processes(t *testing.T) *world {
 // connect is a world at addresses.
 func connect(t *testing.T, url, grpcAddr string, log kafka.Config) *world {
 	t.Helper()
-	return &world{t: t, url: url, kafka: log, grpc: dial(t, grpcAddr), kill: func(string) {}}
+	return &world{t: t, url: url, kafka: log, grpc: dial(t, grpcAddr), kill: func(string) func() { return func() {} }}
 }
 
 func dial(t *testing.T, addr string) *grpc.ClientConn {
