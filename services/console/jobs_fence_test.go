@@ -24,7 +24,7 @@ func TestWorkersBeforeAreFenced(t *testing.T) {
 	defer cancel()
 	j := &jobs{cfg: cfg, log: slog.New(slog.DiscardHandler), failures: prometheus.NewCounter(prometheus.CounterOpts{Name: "x"})}
 	worker := func() *working {
-		client, err := cfg.NewClient("jobs", j.log, j.producer()...)
+		client, err := cfg.NewClient("jobs", j.log, soleProducer(cfg, "jobs")...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestWorkersBeforeAreFenced(t *testing.T) {
 	}
 	page := func(of string) []*kgo.Record { return []*kgo.Record{{Topic: topic, Value: []byte(of)}} }
 	first := worker()
-	if err := first.write(ctx, page("written before")); err != nil {
+	if err := inTransaction(ctx, first.client, page("written before")); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(first.client.BeginTransaction(), first.client.ProduceSync(ctx, page("left open")...).FirstErr()); err != nil {
@@ -46,10 +46,10 @@ func TestWorkersBeforeAreFenced(t *testing.T) {
 	if err := first.client.EndTransaction(ctx, kgo.TryCommit); err == nil {
 		t.Error("a worker before committed")
 	}
-	if err := first.write(ctx, page("a page more")); !errors.Is(err, errWrite) {
-		t.Errorf("a worker before wrote: %v", err)
+	if err := inTransaction(ctx, first.client, page("a page more")); err == nil {
+		t.Error("a worker before wrote")
 	}
-	if err := second.write(ctx, page("the other's")); err != nil {
+	if err := inTransaction(ctx, second.client, page("the other's")); err != nil {
 		t.Fatal(err)
 	}
 	reader, err := cfg.NewClient("test", j.log, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),

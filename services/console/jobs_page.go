@@ -30,10 +30,10 @@ func (w *working) page(ctx context.Context, t *turn) error {
 	}
 	// What is begun is ended, although the console stops: everybody who reads committed records stands still behind
 	// a transaction that is left open.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)
 	defer cancel()
-	if err := w.write(ctx, records); err != nil {
-		return err
+	if err := inTransaction(ctx, w.client, records); err != nil {
+		return fmt.Errorf("%w: %w", errWrite, err)
 	}
 	j := t.job
 	kind := string(j.Kind)
@@ -98,27 +98,6 @@ func (w *working) recordsOf(j sqlstore.Job, row history.Delivery, kept *kgo.Reco
 	}
 	run, err := wire.Delivery(w.topics.Deliveries, releasedAs(j, row, d))
 	return []*kgo.Record{run, decision}, err
-}
-
-// write writes records in one transaction. If it errs it is not known whether they are there, and the client
-// can be used no more.
-func (w *working) write(ctx context.Context, records []*kgo.Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	if err := w.client.BeginTransaction(); err != nil {
-		return fmt.Errorf("%w: begin: %w", errWrite, err)
-	}
-	if err := w.client.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), jobsAbort)
-		defer cancel()
-		err = errors.Join(err, w.client.EndTransaction(ctx, kgo.TryAbort))
-		return fmt.Errorf("%w: %d records: %w", errWrite, len(records), err)
-	}
-	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
-		return fmt.Errorf("%w: commit: %w", errWrite, err)
-	}
-	return nil
 }
 
 // errWrite says that the transaction failed, and the producer with it.

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,10 +22,8 @@ const (
 	jobsLock = "jobs"
 	jobsPoll = 500 * time.Millisecond
 	// While jobs are open, but all wait: at first, and after a while.
-	jobsSoon    = 100 * time.Millisecond
-	jobsLater   = time.Second
-	jobsTimeout = 10 * time.Second // of one step, and of its transaction
-	jobsAbort   = 2 * time.Second
+	jobsSoon  = 100 * time.Millisecond
+	jobsLater = time.Second
 	// jobPage is how many deliveries are selected, read (payloads are all in memory then) and written at once.
 	jobPage = 200
 	// maxOpenJobs are worked in turns; those beyond wait until some are done.
@@ -163,7 +160,7 @@ func (j *jobs) hold(ctx context.Context) error {
 		return err
 	}
 	defer lock.Release()
-	client, err := j.cfg.NewClient("jobs", j.log, j.producer()...)
+	client, err := j.cfg.NewClient("jobs", j.log, soleProducer(j.cfg, "jobs")...)
 	if err != nil {
 		return err
 	}
@@ -189,7 +186,7 @@ func (j *jobs) hold(ctx context.Context) error {
 }
 
 func (j *jobs) listed(ctx context.Context) ([]sqlstore.Job, error) {
-	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
 	defer cancel()
 	open, err := j.store.OpenJobs(ctx, maxOpenJobs)
 	if err == nil {
@@ -200,24 +197,12 @@ func (j *jobs) listed(ctx context.Context) ([]sqlstore.Job, error) {
 
 // begin ends the transaction that a worker before this one may have left open, and fences it.
 func (j *jobs) begin(ctx context.Context, client *kgo.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
 	defer cancel()
 	if _, _, err := client.ProducerID(ctx); err != nil {
 		return fmt.Errorf("work jobs: fetch producer id: %w", err)
 	}
 	return nil
-}
-
-// producer is made as the outbox's is, and for the same reasons.
-func (j *jobs) producer() []kgo.Opt {
-	id := j.cfg.TopicPrefix + "jobs"
-	if j.cfg.Embedded {
-		id += "." + rand.Text()
-	}
-	return []kgo.Opt{
-		kgo.TransactionalID(id), kgo.TransactionTimeout(jobsTimeout), kgo.RecordDeliveryTimeout(jobsTimeout),
-		kgo.ConcurrentTransactionsBackoff(4 * time.Millisecond),
-	}
 }
 
 // working is a worker for as long as it has the lock.
@@ -277,7 +262,7 @@ func (w *working) take(ctx context.Context, t *turn, log *asked) (moved bool, er
 	if t.resting(log.now) {
 		return false, nil // nothing need be asked
 	}
-	ctx, cancel := context.WithTimeout(ctx, jobsTimeout)
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
 	defer cancel()
 	s, err := w.look(ctx, t, log)
 	if err != nil {

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -18,11 +17,10 @@ import (
 
 // How the outbox is drained. A change of this console is seen at once, of another within the poll.
 const (
-	outboxLock    = "outbox"
-	outboxBatch   = 500
-	outboxPoll    = 250 * time.Millisecond
-	outboxRetry   = 250 * time.Millisecond
-	outboxTimeout = 10 * time.Second // of one batch, and of its transaction
+	outboxLock  = "outbox"
+	outboxBatch = 500
+	outboxPoll  = 250 * time.Millisecond
+	outboxRetry = 250 * time.Millisecond
 )
 
 // drainer carries changes from SQL into the compacted topics.
@@ -70,7 +68,7 @@ func (d *drainer) hold(ctx context.Context, works func()) error {
 		return err
 	}
 	defer lock.Release()
-	client, err := d.cfg.NewClient("outbox", d.log, d.producer()...)
+	client, err := d.cfg.NewClient("outbox", d.log, soleProducer(d.cfg, "outbox")...)
 	if err != nil {
 		return err
 	}
@@ -90,25 +88,10 @@ func (d *drainer) hold(ctx context.Context, works func()) error {
 	}
 }
 
-// producer has one transactional id for all consoles: a drainer that lost the lock without knowing is
-// fenced by its successor. The embedded log must not continue a transaction of a former life, and
-// has one console only.
-func (d *drainer) producer() []kgo.Opt {
-	id := d.cfg.TopicPrefix + "outbox"
-	if d.cfg.Embedded {
-		id += "." + rand.Text()
-	}
-	return []kgo.Opt{
-		kgo.TransactionalID(id), kgo.TransactionTimeout(outboxTimeout), kgo.RecordDeliveryTimeout(outboxTimeout),
-		// See the note on transactions that follow one another in the matcher's settings.
-		kgo.ConcurrentTransactionsBackoff(4 * time.Millisecond),
-	}
-}
-
 // drain writes one batch of changes in one transaction, then deletes their rows, and returns how many
 // they were. A batch whose rows could not be deleted is written again: with values as new or newer.
 func (d *drainer) drain(ctx context.Context, client *kgo.Client) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, outboxTimeout)
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
 	defer cancel()
 	changes, err := d.store.Changes(ctx, outboxBatch)
 	if err != nil || len(changes) == 0 {
@@ -128,28 +111,14 @@ func (d *drainer) drain(ctx context.Context, client *kgo.Client) (int, error) {
 		}
 		records = append(records, r)
 	}
-	if err := d.write(ctx, client, records); err != nil {
-		return 0, err
+	if err := inTransaction(ctx, client, records); err != nil {
+		return 0, fmt.Errorf("drain outbox: %w", err)
 	}
 	if err := d.store.DeleteChanges(ctx, changes); err != nil {
 		return 0, err
 	}
 	d.records.Add(float64(len(records)))
 	return len(changes), nil
-}
-
-func (d *drainer) write(ctx context.Context, client *kgo.Client, records []*kgo.Record) error {
-	if err := client.BeginTransaction(); err != nil {
-		return fmt.Errorf("write outbox: begin: %w", err)
-	}
-	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		// The client is given up; its successor's first act ends the transaction.
-		return fmt.Errorf("write outbox: %d records: %w", len(records), err)
-	}
-	if err := client.EndTransaction(ctx, kgo.TryCommit); err != nil {
-		return fmt.Errorf("write outbox: commit: %w", err)
-	}
-	return nil
 }
 
 // record is the record of what stands now, or says that it is gone.
