@@ -11,6 +11,11 @@ import (
 // from the first such answer. An answer within it may still ask for delivery.MaxRetryAfter more.
 const MaxPutOff = 24 * time.Hour
 
+// MayWait reports whether d may still wait on its receiver's demand at now.
+func MayWait(d delivery.Delivery, now time.Time) bool {
+	return d.PutOffSince.IsZero() || now.Before(d.PutOffSince.Add(MaxPutOff))
+}
+
 // Step is what follows an attempt.
 type Step struct {
 	Status delivery.Status // Delivered, Exhausted or Retrying
@@ -30,7 +35,7 @@ func (s Schedule) Decide(d delivery.Delivery, o delivery.Outcome, retryCount int
 		return Step{Status: delivery.Delivered}
 	case o.StatusCode == http.StatusGone:
 		return Step{Status: delivery.Exhausted}
-	case o.RetryAfter > 0 && (d.PutOffSince.IsZero() || now.Before(d.PutOffSince.Add(MaxPutOff))):
+	case o.RetryAfter > 0 && MayWait(d, now):
 		return s.putOff(d, min(o.RetryAfter, delivery.MaxRetryAfter), now)
 	}
 	delay, again := s.Next(d.Attempt-d.PutOffs, retryCount)

@@ -44,7 +44,7 @@ func (s *Service) attempt(h *held) {
 			e = s.keeper.load(s.work, w, h.part.ID, h.part.Gone)
 			state = e.at(w.Generation)
 		}
-		if f, reason := judge(w, exists, state, now); f != send {
+		if f, reason := judge(h.delivery, w, exists, state, now); f != send {
 			s.dispatcher.released(h.delivery.WebhookID, now)
 			s.settle(h, f, reason, state.DisabledUntil)
 			return

@@ -263,7 +263,7 @@ func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
 			d.end(h, send, "", time.Time{})
 			continue
 		}
-		f, reason := judge(w, exists, state, now)
+		f, reason := judge(h.delivery, w, exists, state, now)
 		if f == send {
 			limits := schedule.Limits{MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit}
 			switch d.queue.Push(now, w.ID, limits, h, len(h.delivery.Body), h.waited) {

@@ -21,8 +21,9 @@ const (
 	putOff // its receiver asked to wait
 )
 
-// judge decides by the webhook and its state as they are now. exists is false if the webhook is gone.
-func judge(w webhook.Webhook, exists bool, s failure.State, now time.Time) (fate, delivery.SuspendReason) {
+// judge decides by the webhook and its state as they are now. exists is false if the webhook is gone. A delivery that
+// has waited for all the time that its receiver may ask for is sent, and uses tries: else it might wait for ever.
+func judge(d delivery.Delivery, w webhook.Webhook, exists bool, s failure.State, now time.Time) (fate, delivery.SuspendReason) {
 	switch {
 	case !exists:
 		return cancel, ""
@@ -32,7 +33,7 @@ func judge(w webhook.Webhook, exists bool, s failure.State, now time.Time) (fate
 		return suspend, delivery.SuspendInactive
 	case w.Paused:
 		return suspend, delivery.SuspendPaused
-	case now.Before(s.DisabledUntil):
+	case now.Before(s.DisabledUntil) && retry.MayWait(d, now):
 		return putOff, ""
 	}
 	return send, ""

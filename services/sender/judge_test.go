@@ -16,26 +16,30 @@ var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func TestJudge(t *testing.T) {
 	active := webhook.Webhook{Active: true}
+	waited := func(since time.Duration) delivery.Delivery { return delivery.Delivery{PutOffSince: noon.Add(-since)} }
 	for name, tt := range map[string]struct {
-		webhook webhook.Webhook
-		exists  bool
-		state   failure.State
-		want    fate
-		reason  delivery.SuspendReason
+		delivery delivery.Delivery
+		webhook  webhook.Webhook
+		exists   bool
+		state    failure.State
+		want     fate
+		reason   delivery.SuspendReason
 	}{
-		"sent":                        {active, true, failure.State{}, send, ""},
-		"deleted":                     {webhook.Webhook{}, false, failure.State{}, cancel, ""},
-		"deactivated by a person":     {webhook.Webhook{}, true, failure.State{}, suspend, delivery.SuspendInactive},
-		"disabled":                    {active, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
-		"disabled and paused":         {webhook.Webhook{Active: true, Paused: true}, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
-		"disabled, then deactivated":  {webhook.Webhook{}, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
-		"paused":                      {webhook.Webhook{Active: true, Paused: true}, true, failure.State{}, suspend, delivery.SuspendPaused},
-		"its receiver asked to wait":  {active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, putOff, ""},
-		"and the wait is over":        {active, true, failure.State{DisabledUntil: noon}, send, ""},
-		"a long streak, not disabled": {active, true, failure.State{FailStreak: 499}, send, ""},
+		"sent":                           {delivery.Delivery{}, active, true, failure.State{}, send, ""},
+		"deleted":                        {delivery.Delivery{}, webhook.Webhook{}, false, failure.State{}, cancel, ""},
+		"deactivated by a person":        {delivery.Delivery{}, webhook.Webhook{}, true, failure.State{}, suspend, delivery.SuspendInactive},
+		"disabled":                       {delivery.Delivery{}, active, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
+		"disabled and paused":            {delivery.Delivery{}, webhook.Webhook{Active: true, Paused: true}, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
+		"disabled, then deactivated":     {delivery.Delivery{}, webhook.Webhook{}, true, failure.State{Disabled: true}, suspend, delivery.SuspendDisabled},
+		"paused":                         {delivery.Delivery{}, webhook.Webhook{Active: true, Paused: true}, true, failure.State{}, suspend, delivery.SuspendPaused},
+		"its receiver asked to wait":     {delivery.Delivery{}, active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, putOff, ""},
+		"and the wait is over":           {delivery.Delivery{}, active, true, failure.State{DisabledUntil: noon}, send, ""},
+		"a long streak, not disabled":    {delivery.Delivery{}, active, true, failure.State{FailStreak: 499}, send, ""},
+		"it has waited for almost a day": {waited(24*time.Hour - 1), active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, putOff, ""},
+		"it has waited for a day":        {waited(24 * time.Hour), active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, send, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if f, reason := judge(tt.webhook, tt.exists, tt.state, noon); f != tt.want || reason != tt.reason {
+			if f, reason := judge(tt.delivery, tt.webhook, tt.exists, tt.state, noon); f != tt.want || reason != tt.reason {
 				t.Errorf("%s (%s), want %s (%s)", f, reason, tt.want, tt.reason)
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"pgregory.net/rapid"
 
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/failure/failuretest"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
@@ -378,12 +379,12 @@ func (w *keeperWorld) outcome(kind string, generation uint64) failure.Outcome {
 
 // take takes a record in hand as a sender does.
 func (w *keeperWorld) take(k *work) {
-	if f, _ := judge(w.hook, true, w.owner.peek(w.hook), w.now); f != send {
+	if f, _ := judge(delivery.Delivery{}, w.hook, true, w.owner.peek(w.hook), w.now); f != send {
 		w.settle(k, f)
 		return
 	}
 	e := w.load()
-	if f, _ := judge(w.hook, true, e.at(w.hook.Generation), w.now); f != send {
+	if f, _ := judge(delivery.Delivery{}, w.hook, true, e.at(w.hook.Generation), w.now); f != send {
 		w.settle(k, f)
 		return
 	}
