@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,7 +130,13 @@ func TestAdministratorsChange(t *testing.T) {
 	static := func(c *Config) { c.Instance = "notifier-0" }
 	deleted, moved := w.administrator("acme", "deleted@example.com"), w.administrator("acme", "moved@example.com")
 	picky := w.administrator("acme", "picky@example.com", func(a *tenant.Administrator) { a.Notices = []string{"gone"} })
-	w.office.refuses(func(string) error { return later })
+	var tried atomic.Bool // the new address
+	w.office.refuses(func(to string) error {
+		if to == "new@example.com" {
+			tried.Store(true)
+		}
+		return later
+	})
 	r := w.start(static)
 	n := notice("acme", failure.NoticeDisabled)
 	w.raise(n)
@@ -145,6 +152,12 @@ func TestAdministratorsChange(t *testing.T) {
 	testkit.Eventually(t, patience, func() error {
 		if all := r.settings.Administrators("acme"); len(all) != 2 || !slices.ContainsFunc(all, func(a tenant.Administrator) bool { return a.Email == moved.Email }) {
 			return fmt.Errorf("administrators %+v", all)
+		}
+		return nil
+	})
+	testkit.Eventually(t, patience, func() error { // tries that began before have ended
+		if n := r.metric(t, "doorstep_notifier_mails_waiting"); n != 1 || !tried.Load() {
+			return fmt.Errorf("%v mails wait, the new address was tried: %t", n, tried.Load())
 		}
 		return nil
 	})
