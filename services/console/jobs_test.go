@@ -358,8 +358,8 @@ func TestReleaseStopsAtAPause(t *testing.T) {
 	t.Parallel()
 	r := newSuspendRig(t)
 	w := r.create(minimal)
+	r.recorder.gate.Lock() // so that the job has to wait
 	all := r.suspended(w.ID, 20, nil)
-	r.recorder.gate.Lock()
 	j := r.ask(w.ID, "release", "")
 	r.do(200, "POST", "/api/v1/webhooks/"+w.ID+"/pause", "")
 	r.recorder.gate.Unlock()
