@@ -83,7 +83,6 @@ func TestTheLogRefusesARecord(t *testing.T) {
 	w.administrator("acme", "a@example.com")
 	w.start()
 	n := notice("acme", failure.NoticeDisabled)
-	w.raise(n)
 	var refused atomic.Int32
 	w.office.onTaken(func(received) {
 		c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -94,6 +93,7 @@ func TestTheLogRefusesARecord(t *testing.T) {
 			return refusal(req.(*kmsg.ProduceRequest)), nil, true
 		})
 	})
+	w.raise(n)
 	w.office.await(t, 1)
 	w.ended()
 	if record := w.mailed()[n.ID+" a@example.com"]; record.MailResult != failure.MailSent || refused.Load() < 2 {
