@@ -328,27 +328,41 @@ func TestTwoSenders(t *testing.T) {
 	}
 	stopA := r.start("a")
 	r.start("b")
-	for n := range 400 {
-		r.deliver(hooks[n%8], n)
-		if n == 200 {
-			stopA()
+	total := 0
+	deliver := func(n int) {
+		for range n {
+			r.deliver(hooks[total%8], total)
+			total++
 		}
 	}
-	rec.wait(t, "", 400)
-	seen := map[string]int{}
-	for _, p := range rec.posts("") {
-		seen[p.header.Get("Webhook-Id")]++
-	}
-	if len(seen) != 400 || len(rec.posts("")) != 400 {
-		t.Errorf("%d deliveries in %d posts, want 400 in 400", len(seen), len(rec.posts("")))
-	}
 	byInstance := map[string]int{}
-	eventually(t, func() error {
+	count := func() {
 		clear(byInstance)
 		for _, a := range r.attempts() {
 			byInstance[a.Instance]++
 		}
-		if byInstance["a"]+byInstance["b"] != 400 {
+	}
+	// Not while it joins: kfake waits for one that then stops for as long as a rebalance may take.
+	eventually(t, func() error {
+		deliver(40)
+		if count(); byInstance["a"] == 0 || byInstance["b"] == 0 {
+			return fmt.Errorf("they do not share yet: %v", byInstance)
+		}
+		return nil
+	})
+	deliver(100)
+	stopA()
+	deliver(200)
+	rec.wait(t, "", total)
+	seen := map[string]int{}
+	for _, p := range rec.posts("") {
+		seen[p.header.Get("Webhook-Id")]++
+	}
+	if len(seen) != total || len(rec.posts("")) != total {
+		t.Errorf("%d deliveries in %d posts, want %d in as many", len(seen), len(rec.posts("")), total)
+	}
+	eventually(t, func() error {
+		if count(); byInstance["a"]+byInstance["b"] != total {
 			return fmt.Errorf("attempts by instance: %v", byInstance)
 		}
 		return nil
