@@ -47,6 +47,10 @@ type Lanes struct {
 	log    *slog.Logger
 	pulse  pulse
 
+	// closing ends what the client waits for before it closes.
+	closing context.Context
+	close   context.CancelFunc
+
 	// committing is held from reading what is finished to its answer: a commit that was read before another
 	// must not arrive after it, and undo it.
 	committing sync.Mutex
@@ -68,6 +72,7 @@ var ErrFenced = errors.New("another process runs with the same instance: give ea
 // NewLanes makes the member; it joins its group with the first Poll.
 func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) (*Lanes, error) {
 	l := &Lanes{cfg: cfg, log: log, parts: map[partition]*Part{}}
+	l.closing, l.close = context.WithCancel(context.Background())
 	opts = append([]kgo.Opt{
 		kgo.ConsumerGroup(cfg.Group), kgo.ConsumeTopics(cfg.Topics...), kgo.Balancers(newLaneBalancer()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -225,10 +230,16 @@ func CommitErrors(resp *kmsg.OffsetCommitResponse) error {
 
 // Close stops reading. A static member keeps its seat for the session timeout, so a quick restart
 // moves nothing. Commit before it.
-func (l *Lanes) Close() { l.client.Close() }
+func (l *Lanes) Close() {
+	l.close() // else, with the brokers away, the client would wait for ever for commits that are being asked for
+	l.client.Close()
+}
 
 // assigned makes the trackers of new partitions from their commits, before anything of them is read.
 func (l *Lanes) assigned(ctx context.Context, client *kgo.Client, got map[string][]int32) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.closing, cancel)()
 	commits := l.fetchCommits(ctx, client)
 	l.mu.Lock()
 	defer l.mu.Unlock()
