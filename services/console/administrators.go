@@ -134,24 +134,21 @@ func (s *Service) patchAdministrator(ctx context.Context, in *idRawInput) (*outp
 	if err != nil {
 		return nil, err
 	}
-	for try := 1; ; try++ {
+	a, err := retried(func() (tenant.Administrator, error) {
 		a, err := readAdministrator(ctx, store, in.ID)
 		if err != nil {
-			return nil, err
+			return tenant.Administrator{}, err
 		}
 		if a, err = patchedAdministrator(a, in.RawBody); err != nil {
-			return nil, err
+			return tenant.Administrator{}, err
 		}
 		a.UpdatedAt = time.Now().UTC()
-		a, err = store.UpdateAdministrator(ctx, a)
-		if errors.Is(err, sqlstore.ErrConflict) && try < patchTries {
-			continue
-		}
-		if err != nil {
-			return nil, orTaken(err)
-		}
-		return reply(ctx, administratorView(a)), nil
+		return store.UpdateAdministrator(ctx, a)
+	})
+	if err != nil {
+		return nil, orTaken(err)
 	}
+	return reply(ctx, administratorView(a)), nil
 }
 
 func (s *Service) deleteAdministrator(ctx context.Context, in *idInput) (*noOutput, error) {

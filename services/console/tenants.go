@@ -142,16 +142,11 @@ func (s *Service) patchTenant(ctx context.Context, in *idRawInput) (*output[Tena
 	if err != nil {
 		return nil, err
 	}
-	for try := 1; ; try++ {
-		t, err := s.patchTenantOnce(ctx, store, in)
-		if errors.Is(err, sqlstore.ErrConflict) && try < patchTries {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return reply(ctx, tenantView(t)), nil
+	t, err := retried(func() (tenant.Tenant, error) { return s.patchTenantOnce(ctx, store, in) })
+	if err != nil {
+		return nil, err
 	}
+	return reply(ctx, tenantView(t)), nil
 }
 
 func (s *Service) patchTenantOnce(ctx context.Context, store *sqlstore.Store, in *idRawInput) (tenant.Tenant, error) {

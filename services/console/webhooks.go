@@ -140,24 +140,16 @@ func readWebhook(ctx context.Context, store *sqlstore.Store, of, id string) (web
 	return store.Webhook(ctx, of, id)
 }
 
-// patchTries is how often a patch is applied to what another request has written meanwhile.
-const patchTries = 5
-
 func (s *Service) patchWebhook(ctx context.Context, in *idRawInput) (*output[Webhook], error) {
 	store, of, err := s.storeAndTenant(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for try := 1; ; try++ {
-		w, err := s.patchOnce(ctx, store, of, in)
-		if errors.Is(err, sqlstore.ErrConflict) && try < patchTries {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		return reply(ctx, s.show(ctx, w, of, false)), nil
+	w, err := retried(func() (webhook.Webhook, error) { return s.patchOnce(ctx, store, of, in) })
+	if err != nil {
+		return nil, err
 	}
+	return reply(ctx, s.show(ctx, w, of, false)), nil
 }
 
 func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenant.Tenant, in *idRawInput) (webhook.Webhook, error) {

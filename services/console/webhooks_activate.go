@@ -2,12 +2,10 @@ package console
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/failure"
-	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -38,33 +36,25 @@ func (s *Service) setActive(ctx context.Context, of, id string, active bool) err
 	if err != nil {
 		return err
 	}
-	for try := 1; ; try++ {
-		err := s.setActiveOnce(ctx, store, owner, id, active)
-		if errors.Is(err, sqlstore.ErrConflict) && try < patchTries {
-			continue
+	_, err = retried(func() (webhook.Webhook, error) {
+		was, err := readWebhook(ctx, store, owner.ID, id)
+		if err != nil {
+			return webhook.Webhook{}, err
 		}
-		return err
-	}
-}
-
-func (s *Service) setActiveOnce(ctx context.Context, store *sqlstore.Store, of tenant.Tenant, id string, active bool) error {
-	was, err := readWebhook(ctx, store, of.ID, id)
-	if err != nil {
-		return err
-	}
-	w := was
-	w.Active = active
-	if active {
-		if w.Generation, err = s.activated(was, of, byConsole); err != nil {
-			return err
+		w := was
+		w.Active = active
+		if active {
+			if w.Generation, err = s.activated(was, owner, byConsole); err != nil {
+				return webhook.Webhook{}, err
+			}
 		}
-	}
-	w.Held = s.held(was, w.Active)
-	if w.Active == was.Active && w.Generation == was.Generation {
-		return nil
-	}
-	w.UpdatedAt = time.Now().UTC()
-	_, err = store.UpdateWebhook(ctx, w)
+		w.Held = s.held(was, w.Active)
+		if w.Active == was.Active && w.Generation == was.Generation {
+			return was, nil
+		}
+		w.UpdatedAt = time.Now().UTC()
+		return store.UpdateWebhook(ctx, w)
+	})
 	return err
 }
 

@@ -104,7 +104,7 @@ func decodeRotation(body []byte, random [32]byte) (webhook.SigningKey, time.Dura
 // written meanwhile. It errs with sqlstore.ErrNotFound, with sqlstore.ErrConflict once it gives up, and as
 // change does.
 func changeWebhook(ctx context.Context, store *sqlstore.Store, of, id string, change func(webhook.Webhook) (webhook.Webhook, error)) (webhook.Webhook, error) {
-	for try := 1; ; try++ {
+	return retried(func() (webhook.Webhook, error) {
 		w, err := readWebhook(ctx, store, of, id)
 		if err != nil {
 			return webhook.Webhook{}, err
@@ -112,8 +112,6 @@ func changeWebhook(ctx context.Context, store *sqlstore.Store, of, id string, ch
 		if w, err = change(w); err != nil {
 			return webhook.Webhook{}, err
 		}
-		if w, err = store.UpdateWebhook(ctx, w); !errors.Is(err, sqlstore.ErrConflict) || try == patchTries {
-			return w, err
-		}
-	}
+		return store.UpdateWebhook(ctx, w)
+	})
 }

@@ -96,14 +96,12 @@ func (s *Service) setPaused(ctx context.Context, of, id string, paused bool) (we
 	if err != nil {
 		return webhook.Webhook{}, err
 	}
-	for try := 1; ; try++ {
+	return retried(func() (webhook.Webhook, error) {
 		w, err := readWebhook(ctx, store, of, id)
 		if err != nil || w.Paused == paused {
 			return w, err
 		}
 		w.Paused, w.UpdatedAt = paused, time.Now().UTC()
-		if w, err = store.UpdateWebhook(ctx, w); !errors.Is(err, sqlstore.ErrConflict) || try == patchTries {
-			return w, err
-		}
-	}
+		return store.UpdateWebhook(ctx, w)
+	})
 }

@@ -1,13 +1,10 @@
 package e2e
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"net/mail"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -102,17 +99,9 @@ func (w *world) flood(n int, reference string) {
 func arrived(t *testing.T, address string) []*mail.Message {
 	t.Helper()
 	local, _, _ := strings.Cut(address, "@")
-	files, err := filepath.Glob(filepath.Join(os.Getenv("TEST_MAIL"), local, "new", "*"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []*mail.Message
-	for _, f := range files {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := mail.ReadMessage(bytes.NewReader(b))
+	for _, text := range testkit.SMTP(t).Mails(t, local) {
+		m, err := mail.ReadMessage(strings.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
