@@ -40,6 +40,7 @@ var table = []line{
 	{"pkg/match", decision, "nouns"},
 	{"pkg/payload", decision, "nouns"},
 	{"pkg/signature", decision, ""},
+	{"pkg/seal", decision, "nouns"},
 	{"pkg/retry", decision, "nouns"},
 	{"pkg/failure", decision, "nouns"},
 	{"pkg/egress", decision, "nouns"},
@@ -49,7 +50,7 @@ var table = []line{
 
 	{"pkg/wire", wire, "nouns decisions proto/doorstep/v1"},
 
-	{"pkg/credentials", adapter, ""},
+	{"pkg/credentials", adapter, "pkg/seal"},
 
 	{"pkg/kafka", adapter, "nouns decisions pkg/wire pkg/credentials"},
 	{"pkg/redisstate", adapter, "nouns decisions pkg/wire pkg/credentials"},
@@ -61,7 +62,8 @@ var table = []line{
 
 	{"pkg/process", process, ""},
 	{"pkg/obs", process, ""},
-	{"pkg/embedded", process, ""},
+	{"pkg/embedded", process, "pkg/embedded/logfiles"},
+	{"pkg/embedded/logfiles", process, ""},
 	{"pkg/auth", process, "nouns"},
 	{"pkg/registry", process, "nouns decisions pkg/wire pkg/kafka pkg/auth"},
 	{"pkg/publish", process, "nouns decisions pkg/wire pkg/kafka pkg/auth pkg/registry pkg/obs"},
@@ -78,6 +80,7 @@ var table = []line{
 	{"services/e2e", whole, "shared services services/doorstep services/e2e tests"},
 
 	{"pkg/testkit", tests, ""},
+	{"pkg/testkit/hostile", tests, "pkg/testkit"},
 	{"pkg/archtest", tests, ""},
 	{"pkg/failure/failuretest", tests, "nouns pkg/failure"},
 	{"pkg/sqldb/sqldbtest", tests, "pkg/sqldb"},

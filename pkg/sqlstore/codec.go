@@ -28,8 +28,10 @@ func dict[T any](v map[string]T) string {
 // The JSON columns' shapes; nouns have no tags.
 type (
 	headerRow struct {
-		Name  string `json:"name"`
-		Value string `json:"value"`
+		Name   string `json:"name"`
+		Value  string `json:"value,omitempty"`  // if it is not sealed
+		KeyID  string `json:"key_id,omitempty"` // if it is sealed, with Sealed
+		Sealed []byte `json:"sealed,omitempty"`
 	}
 	signingKeyRow struct {
 		Scheme    string `json:"scheme"`
@@ -52,6 +54,20 @@ type (
 		KeepAnswers         *bool  `json:"keep_answers,omitempty"`
 	}
 )
+
+func headerToRow(h webhook.Header) headerRow {
+	if h.Value.IsPlain() {
+		return headerRow{Name: h.Name, Value: string(h.Value.Bytes)}
+	}
+	return headerRow{Name: h.Name, KeyID: h.Value.KeyID, Sealed: h.Value.Bytes}
+}
+
+func (r headerRow) header() webhook.Header {
+	if r.KeyID == "" {
+		return webhook.Header{Name: r.Name, Value: webhook.Plain([]byte(r.Value))}
+	}
+	return webhook.Header{Name: r.Name, Value: webhook.Sealed{KeyID: r.KeyID, Bytes: r.Sealed}}
+}
 
 func payloadToRow(p webhook.Payload) payloadRow {
 	return payloadRow{Format: string(p.Format), Exclude: p.Exclude, Stringify: p.Stringify}

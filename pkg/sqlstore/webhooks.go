@@ -24,7 +24,7 @@ const webhookFixed = 4
 func webhookValues(w webhook.Webhook) []any {
 	var headers []headerRow
 	for _, h := range w.Headers {
-		headers = append(headers, headerRow(h))
+		headers = append(headers, headerToRow(h))
 	}
 	var keys []signingKeyRow
 	for _, k := range w.SigningKeys {
@@ -56,7 +56,7 @@ func scanWebhook(row sqldb.Scanner) (webhook.Webhook, error) {
 		return webhook.Webhook{}, err
 	}
 	for _, h := range headers {
-		w.Headers = append(w.Headers, webhook.Header(h))
+		w.Headers = append(w.Headers, h.header())
 	}
 	for _, k := range keys {
 		key := webhook.SigningKey{Scheme: webhook.Scheme(k.Scheme), Secret: webhook.Sealed{KeyID: k.KeyID, Bytes: k.Secret}}
@@ -181,4 +181,28 @@ func remove(ctx context.Context, tx *sql.Tx, kind Kind, key, statement string, a
 		return ErrNotFound
 	}
 	return announce(ctx, tx, kind, key)
+}
+
+// WebhooksOfAll are webhooks of all tenants in the order of their ids: the first of those behind the id after, which
+// may be empty.
+func (s *Store) WebhooksOfAll(ctx context.Context, after string, limit int) ([]webhook.Webhook, error) {
+	rows, err := sqldb.All(ctx, s.Read, scanWebhook, selectWebhooks+" WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read all webhooks: %w", err)
+	}
+	return rows, nil
+}
+
+// Scrub removes from the file of SQLite what rows held before they were changed. PostgreSQL does so by itself, when it
+// vacuums and recycles its log.
+func (s *Store) Scrub(ctx context.Context) error {
+	if s.Postgres() {
+		return nil
+	}
+	for _, statement := range []string{"VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"} {
+		if _, err := s.Write.ExecContext(ctx, statement); err != nil {
+			return fmt.Errorf("scrub: %w", err)
+		}
+	}
+	return nil
 }

@@ -38,7 +38,8 @@ const (
 )
 
 // Check says everything that is wrong with w apart from where its URL leads (pkg/egress) and its
-// condition (pkg/match). Fields are named as in the API.
+// condition (pkg/match). Fields are named as in the API. Values of headers that are sealed were checked
+// before they were.
 func (w Webhook) Check() invalid.Fields {
 	var f invalid.Fields
 	w.checkTexts(&f)
@@ -152,15 +153,23 @@ func (w Webhook) checkHeaders(f *invalid.Fields) {
 			f.Add(name, "is set by Doorstep or by HTTP and cannot be changed")
 		case seen[canonical]:
 			f.Add(name, "stands twice")
-		case len(h.Value) > MaxHeaderValueLength:
-			f.Add(name, "has %d bytes, the limit is %d", len(h.Value), MaxHeaderValueLength)
-		case !httpguts.ValidHeaderFieldValue(h.Value):
-			f.Add(name, "has a value with control characters")
-		case !utf8.ValidString(h.Value):
-			f.Add(name, "is not UTF-8")
 		default:
 			seen[canonical] = true
+			if h.Value.IsPlain() {
+				checkHeaderValue(f, name, string(h.Value.Bytes))
+			}
 		}
+	}
+}
+
+func checkHeaderValue(f *invalid.Fields, name, value string) {
+	switch {
+	case len(value) > MaxHeaderValueLength:
+		f.Add(name, "has %d bytes, the limit is %d", len(value), MaxHeaderValueLength)
+	case !httpguts.ValidHeaderFieldValue(value):
+		f.Add(name, "has a value with control characters")
+	case !utf8.ValidString(value):
+		f.Add(name, "is not UTF-8")
 	}
 }
 

@@ -33,7 +33,7 @@ func mapOf(keys []string, value string) map[string]string {
 
 func headersOf(names []string) (headers []webhook.Header) {
 	for _, n := range names {
-		headers = append(headers, webhook.Header{Name: n, Value: "v"})
+		headers = append(headers, webhook.Header{Name: n, Value: webhook.Plain([]byte("v"))})
 	}
 	return headers
 }
@@ -126,7 +126,9 @@ func TestCheckMaps(t *testing.T) {
 
 func TestCheckHeaders(t *testing.T) {
 	value := func(v string) func(*webhook.Webhook) {
-		return func(w *webhook.Webhook) { w.Headers = []webhook.Header{{Name: "X-Team", Value: v}} }
+		return func(w *webhook.Webhook) {
+			w.Headers = []webhook.Header{{Name: "X-Team", Value: webhook.Plain([]byte(v))}}
+		}
 	}
 	cases := rules{
 		"at the limit":             {func(w *webhook.Webhook) { w.Headers = headersOf(several(20)) }, ""},
@@ -155,6 +157,23 @@ func TestCheckHeaders(t *testing.T) {
 		}{func(w *webhook.Webhook) { w.Headers = headersOf([]string{name}) }, "headers[" + name + "]"}
 	}
 	cases.check(t)
+}
+
+// Sealed values were checked before they were sealed; names count all the same.
+func TestCheckSealedHeaders(t *testing.T) {
+	sealed := func(names ...string) func(*webhook.Webhook) {
+		return func(w *webhook.Webhook) {
+			for _, n := range names {
+				w.Headers = append(w.Headers, webhook.Header{Name: n, Value: webhook.Sealed{KeyID: "k1", Bytes: append(make([]byte, 2000), 0xff, '\n')}})
+			}
+		}
+	}
+	rules{
+		"sound":      {sealed("X-Team", "Authorization"), ""},
+		"a bad name": {sealed("X Team"), "headers[X Team]"},
+		"reserved":   {sealed("webhook-id"), "headers[webhook-id]"},
+		"one twice":  {sealed("X-Team", "x-team"), "headers[x-team]"},
+	}.check(t)
 }
 
 func TestCheckPayload(t *testing.T) {
@@ -213,7 +232,7 @@ func TestCheckNumbers(t *testing.T) {
 
 func TestCheckDoesNotRepeatSecrets(t *testing.T) {
 	w := webhook.Webhook{
-		Headers:  []webhook.Header{{Name: "Authorization", Value: "Bearer s3cret\n"}},
+		Headers:  []webhook.Header{{Name: "Authorization", Value: webhook.Plain([]byte("Bearer s3cret\n"))}},
 		Metadata: map[string]string{"token": "s3cret" + letters(512)},
 	}
 	if text := w.Check().Error(); strings.Contains(text, "s3cret") || !strings.Contains(text, "headers[Authorization]") {

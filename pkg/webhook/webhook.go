@@ -48,8 +48,11 @@ type Webhook struct {
 	UpdatedAt         time.Time
 }
 
-// Header is one custom HTTP header.
-type Header struct{ Name, Value string }
+// Header is one custom HTTP header. Its value is kept as a secret is: it may be one, as that of Authorization.
+type Header struct {
+	Name  string
+	Value Sealed
+}
 
 // Scheme names a signature of Standard Webhooks.
 type Scheme string
@@ -69,6 +72,12 @@ type Sealed struct {
 	KeyID string
 	Bytes []byte
 }
+
+// Plain is a secret that is not sealed.
+func Plain(secret []byte) Sealed { return Sealed{KeyID: PlainKeyID, Bytes: secret} }
+
+// IsPlain reports whether the secret itself stands there.
+func (s Sealed) IsPlain() bool { return s.KeyID == PlainKeyID }
 
 // String hides the secret.
 func (s Sealed) String() string { return "sealed:" + s.KeyID }

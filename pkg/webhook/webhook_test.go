@@ -67,7 +67,7 @@ func TestPayloadOver(t *testing.T) {
 func TestSealedDoesNotPrintItsSecret(t *testing.T) {
 	sealed := webhook.Sealed{KeyID: webhook.PlainKeyID, Bytes: []byte("s3cret")}
 	key := webhook.SigningKey{Scheme: webhook.SchemeHMAC, Secret: sealed}
-	whole := webhook.Webhook{ID: "w-1", SigningKeys: []webhook.SigningKey{key}}
+	whole := webhook.Webhook{ID: "w-1", Headers: []webhook.Header{{Name: "Authorization", Value: sealed}}, SigningKeys: []webhook.SigningKey{key}}
 	// The secret as text, in hexadecimal (also as %#v spells bytes) and in decimal.
 	forms := []string{"s3cret", hex.EncodeToString(sealed.Bytes), "0x73, 0x33", "115 51"}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

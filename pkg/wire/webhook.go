@@ -1,6 +1,8 @@
 package wire
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -31,12 +33,16 @@ func Webhook(topic string, w webhook.Webhook) (*kgo.Record, error) {
 		Generation: w.Generation, Version: w.Version, CreatedAt: nanos(w.CreatedAt), UpdatedAt: nanos(w.UpdatedAt),
 	}
 	for _, h := range w.Headers {
-		m.Headers = append(m.Headers, &pb.Header{Name: h.Name, Value: h.Value})
+		if h.Value.IsPlain() {
+			m.Headers = append(m.Headers, &pb.Header{Name: h.Name, Value: string(h.Value.Bytes)})
+		} else {
+			m.SealedHeaders = append(m.SealedHeaders, &pb.SealedHeader{Name: h.Name, Value: sealedToProto(h.Value)})
+		}
 	}
 	for _, k := range w.SigningKeys {
 		m.SigningKeys = append(m.SigningKeys, &pb.SigningKey{
 			Scheme: string(k.Scheme), ExpiresAt: nanos(k.ExpiresAt),
-			Secret: &pb.Sealed{KeyId: k.Secret.KeyID, Value: k.Secret.Bytes},
+			Secret: sealedToProto(k.Secret),
 		})
 	}
 	return kindWebhook.record(topic, w.ID, m)
@@ -61,16 +67,34 @@ func ReadWebhook(r *kgo.Record) (w webhook.Webhook, gone bool, err error) {
 		APIKeyID: m.ApiKeyId, DeveloperClientID: m.DeveloperClientId, ThirdParty: m.ThirdParty,
 		Generation: m.Generation, Version: m.Version, CreatedAt: at(m.CreatedAt), UpdatedAt: at(m.UpdatedAt),
 	}
-	for _, h := range m.Headers {
-		w.Headers = append(w.Headers, webhook.Header{Name: h.GetName(), Value: h.GetValue()})
-	}
+	w.Headers = headersOf(&m)
 	for _, k := range m.SigningKeys {
 		w.SigningKeys = append(w.SigningKeys, webhook.SigningKey{
 			Scheme: webhook.Scheme(k.GetScheme()), ExpiresAt: at(k.GetExpiresAt()),
-			Secret: webhook.Sealed{KeyID: k.GetSecret().GetKeyId(), Bytes: k.GetSecret().GetValue()},
+			Secret: sealedFromProto(k.GetSecret()),
 		})
 	}
 	return w, false, nil
+}
+
+// headersOf are a webhook's headers, in the order of their names where some are sealed and some are not.
+func headersOf(m *pb.WebhookRecord) (headers []webhook.Header) {
+	for _, h := range m.Headers {
+		headers = append(headers, webhook.Header{Name: h.GetName(), Value: webhook.Plain([]byte(h.GetValue()))})
+	}
+	for _, h := range m.SealedHeaders {
+		headers = append(headers, webhook.Header{Name: h.GetName(), Value: sealedFromProto(h.GetValue())})
+	}
+	if len(m.Headers) > 0 && len(m.SealedHeaders) > 0 {
+		slices.SortStableFunc(headers, func(a, b webhook.Header) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return headers
+}
+
+func sealedToProto(s webhook.Sealed) *pb.Sealed { return &pb.Sealed{KeyId: s.KeyID, Value: s.Bytes} }
+
+func sealedFromProto(m *pb.Sealed) webhook.Sealed {
+	return webhook.Sealed{KeyID: m.GetKeyId(), Bytes: m.GetValue()}
 }
 
 func payloadToProto(p webhook.Payload) *pb.PayloadOptions {

@@ -77,14 +77,22 @@ var (
 	sampleWebhook = webhook.Webhook{
 		ID: "w-1", Tenant: "acme", Name: "Cards", Description: "to the planner", URL: "https://example.com/hook", Active: true, Paused: true,
 		EventTypes: []string{"card.*", "order.created"}, Filters: map[string]string{"eventUser": "545"}, Condition: `data.a > 1`,
-		Headers:    []webhook.Header{{Name: "X-Team", Value: "blue"}},
+		Headers:    []webhook.Header{{Name: "X-Team", Value: webhook.Plain([]byte("blue"))}},
 		Payload:    webhook.Payload{Format: webhook.FormatThin, Exclude: &[]string{"current.email"}, Stringify: new(true)},
 		RetryCount: new(0), Timeout: new(30 * time.Second), RateLimit: 5, MaxInFlight: 6, ExternalReference: "ref", Metadata: map[string]string{"k": "v"},
 		SigningKeys: []webhook.SigningKey{{Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: webhook.PlainKeyID, Bytes: []byte("not a real secret")}, ExpiresAt: at(1)}},
 		APIKeyID:    "key-1", DeveloperClientID: "client-1", ThirdParty: true, Generation: 2, Version: 3, CreatedAt: at(2), UpdatedAt: at(3),
 	}
 	sampleWebhookOfLater = webhook.Webhook{ID: "w-2", Held: true} // fields added since the golden file of sampleWebhook
-	sampleTenant         = tenant.Tenant{
+	sampleWebhookSealed  = webhook.Webhook{                       // fields added since the golden file of sampleWebhookOfLater
+		ID: "w-3",
+		Headers: []webhook.Header{
+			{Name: "Authorization", Value: webhook.Sealed{KeyID: "k20260304", Bytes: []byte{0, 1, 255}}}, {Name: "X-Team", Value: webhook.Plain([]byte("blue"))},
+			{Name: "X-Token", Value: webhook.Sealed{KeyID: "k2", Bytes: []byte{2}}},
+		},
+		SigningKeys: []webhook.SigningKey{{Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: "k20260304", Bytes: []byte{3, 0}}}},
+	}
+	sampleTenant = tenant.Tenant{
 		ID: "acme", Name: "Acme", Open: true,
 		Policy:  tenant.Policy{WarnAfter: new(1), DisableAfter: new(2), MaxWebhooksPerEvent: new(10), RetryCount: new(3), Timeout: new(5 * time.Second), Reactivation: "console"},
 		Payload: webhook.Payload{Format: webhook.FormatRaw, Exclude: &[]string{}}, Features: map[string]bool{"webhooks": true}, Profile: "planmill",
@@ -137,6 +145,7 @@ func codecs() map[string]codec {
 		"notice":                      {sampleNotice, func() (*kgo.Record, error) { return wire.Notice("t", sampleNotice) }, as(wire.ReadNotice)},
 		"webhook":                     {sampleWebhook, func() (*kgo.Record, error) { return wire.Webhook("t", sampleWebhook) }, readWebhook},
 		"webhook-later":               {sampleWebhookOfLater, func() (*kgo.Record, error) { return wire.Webhook("t", sampleWebhookOfLater) }, readWebhook},
+		"webhook-sealed":              {sampleWebhookSealed, func() (*kgo.Record, error) { return wire.Webhook("t", sampleWebhookSealed) }, readWebhook},
 		"setting-tenant":              {sampleTenant, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenant) }, wire.ReadSetting},
 		"setting-tenant-later":        {sampleTenantOfLater, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenantOfLater) }, wire.ReadSetting},
 		"setting-api-key":             {sampleKey, func() (*kgo.Record, error) { return wire.APIKey("t", sampleKey) }, wire.ReadSetting},

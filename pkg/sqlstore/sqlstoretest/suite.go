@@ -24,6 +24,9 @@ import (
 func Run(t *testing.T, open func(t *testing.T) sqldb.Config) {
 	for name, test := range map[string]func(*testing.T, *sqlstore.Store){
 		"a webhook comes back whole":          webhookWhole,
+		"a webhook of old comes back":         webhookOfOld,
+		"webhooks of all tenants":             webhooksOfAll,
+		"a scrub leaves nothing of old rows":  scrub,
 		"an update needs the version":         updateVersion,
 		"concurrent updates lose nothing":     updateConcurrently,
 		"a tenant sees its own webhooks only": tenantsApart,
@@ -69,7 +72,10 @@ func Webhook(of string, at time.Time) webhook.Webhook {
 	return webhook.Webhook{
 		ID: uuid.Must(uuid.NewV7()).String(), Tenant: of, Name: "Kaarten ✓", Description: "d", URL: "https://example.com/a?b=c",
 		Active: true, Paused: true, EventTypes: []string{"card.updated", "board.*"}, Filters: map[string]string{"eventUser": "545"},
-		Condition: `event.type == "x"`, Headers: []webhook.Header{{Name: "X-A", Value: "1"}},
+		Condition: `event.type == "x"`, Headers: []webhook.Header{
+			{Name: "X-A", Value: webhook.Plain([]byte("1"))}, {Name: "X-B", Value: webhook.Sealed{KeyID: "k2", Bytes: []byte{0, 1, 255}}},
+			{Name: "X-C", Value: webhook.Plain([]byte{})},
+		},
 		Payload:    webhook.Payload{Format: webhook.FormatThin, Exclude: &[]string{"a.b"}, Stringify: &stringify},
 		RetryCount: &retries, Timeout: &timeout, RateLimit: 9, MaxInFlight: 8, ExternalReference: "ref",
 		Metadata: map[string]string{"k": "v"}, APIKeyID: "key", DeveloperClientID: "client", ThirdParty: true, Held: true,

@@ -1750,8 +1750,9 @@ type WebhookRecord struct {
 	EventTypes []string          `protobuf:"bytes,8,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
 	Filters    map[string]string `protobuf:"bytes,9,rep,name=filters,proto3" json:"filters,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	Condition  string            `protobuf:"bytes,10,opt,name=condition,proto3" json:"condition,omitempty"`
-	Headers    []*Header         `protobuf:"bytes,11,rep,name=headers,proto3" json:"headers,omitempty"`
-	Payload    *PayloadOptions   `protobuf:"bytes,12,opt,name=payload,proto3" json:"payload,omitempty"`
+	// Custom headers whose values are not sealed.
+	Headers []*Header       `protobuf:"bytes,11,rep,name=headers,proto3" json:"headers,omitempty"`
+	Payload *PayloadOptions `protobuf:"bytes,12,opt,name=payload,proto3" json:"payload,omitempty"`
 	// Unset: the tenant's, else 3.
 	RetryCount *uint32 `protobuf:"varint,13,opt,name=retry_count,json=retryCount,proto3,oneof" json:"retry_count,omitempty"`
 	// Unset: the tenant's, else 10.
@@ -1773,7 +1774,9 @@ type WebhookRecord struct {
 	CreatedAt int64  `protobuf:"varint,25,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
 	UpdatedAt int64  `protobuf:"varint,26,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// Not active, but matched as long as it is disabled: what it would be sent is kept until it is reactivated.
-	Held          bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
+	Held bool `protobuf:"varint,27,opt,name=held,proto3" json:"held,omitempty"`
+	// Custom headers whose values are sealed; the others are in headers.
+	SealedHeaders []*SealedHeader `protobuf:"bytes,28,rep,name=sealed_headers,json=sealedHeaders,proto3" json:"sealed_headers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1997,6 +2000,66 @@ func (x *WebhookRecord) GetHeld() bool {
 	return false
 }
 
+func (x *WebhookRecord) GetSealedHeaders() []*SealedHeader {
+	if x != nil {
+		return x.SealedHeaders
+	}
+	return nil
+}
+
+// SealedHeader is a custom header with its value sealed.
+type SealedHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         *Sealed                `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SealedHeader) Reset() {
+	*x = SealedHeader{}
+	mi := &file_doorstep_v1_records_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SealedHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SealedHeader) ProtoMessage() {}
+
+func (x *SealedHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_doorstep_v1_records_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SealedHeader.ProtoReflect.Descriptor instead.
+func (*SealedHeader) Descriptor() ([]byte, []int) {
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SealedHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SealedHeader) GetValue() *Sealed {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 // SigningKey signs deliveries until it expires; the newest is the webhook's secret.
 type SigningKey struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2011,7 +2074,7 @@ type SigningKey struct {
 
 func (x *SigningKey) Reset() {
 	*x = SigningKey{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[10]
+	mi := &file_doorstep_v1_records_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2086,7 @@ func (x *SigningKey) String() string {
 func (*SigningKey) ProtoMessage() {}
 
 func (x *SigningKey) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[10]
+	mi := &file_doorstep_v1_records_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2099,7 @@ func (x *SigningKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SigningKey.ProtoReflect.Descriptor instead.
 func (*SigningKey) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{10}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SigningKey) GetScheme() string {
@@ -2072,7 +2135,7 @@ type PayloadOptions struct {
 
 func (x *PayloadOptions) Reset() {
 	*x = PayloadOptions{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[11]
+	mi := &file_doorstep_v1_records_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2084,7 +2147,7 @@ func (x *PayloadOptions) String() string {
 func (*PayloadOptions) ProtoMessage() {}
 
 func (x *PayloadOptions) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[11]
+	mi := &file_doorstep_v1_records_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2097,7 +2160,7 @@ func (x *PayloadOptions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PayloadOptions.ProtoReflect.Descriptor instead.
 func (*PayloadOptions) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{11}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *PayloadOptions) GetFormat() PayloadFormat {
@@ -2130,7 +2193,7 @@ type FieldPaths struct {
 
 func (x *FieldPaths) Reset() {
 	*x = FieldPaths{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[12]
+	mi := &file_doorstep_v1_records_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2205,7 @@ func (x *FieldPaths) String() string {
 func (*FieldPaths) ProtoMessage() {}
 
 func (x *FieldPaths) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[12]
+	mi := &file_doorstep_v1_records_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2218,7 @@ func (x *FieldPaths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldPaths.ProtoReflect.Descriptor instead.
 func (*FieldPaths) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{12}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FieldPaths) GetPaths() []string {
@@ -2183,7 +2246,7 @@ type SettingRecord struct {
 
 func (x *SettingRecord) Reset() {
 	*x = SettingRecord{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[13]
+	mi := &file_doorstep_v1_records_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2258,7 @@ func (x *SettingRecord) String() string {
 func (*SettingRecord) ProtoMessage() {}
 
 func (x *SettingRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[13]
+	mi := &file_doorstep_v1_records_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2271,7 @@ func (x *SettingRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SettingRecord.ProtoReflect.Descriptor instead.
 func (*SettingRecord) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{13}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SettingRecord) GetVersion() uint64 {
@@ -2308,7 +2371,7 @@ type Tenant struct {
 
 func (x *Tenant) Reset() {
 	*x = Tenant{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[14]
+	mi := &file_doorstep_v1_records_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2320,7 +2383,7 @@ func (x *Tenant) String() string {
 func (*Tenant) ProtoMessage() {}
 
 func (x *Tenant) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[14]
+	mi := &file_doorstep_v1_records_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2333,7 +2396,7 @@ func (x *Tenant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tenant.ProtoReflect.Descriptor instead.
 func (*Tenant) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{14}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Tenant) GetId() string {
@@ -2417,7 +2480,7 @@ type Policy struct {
 
 func (x *Policy) Reset() {
 	*x = Policy{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[15]
+	mi := &file_doorstep_v1_records_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2429,7 +2492,7 @@ func (x *Policy) String() string {
 func (*Policy) ProtoMessage() {}
 
 func (x *Policy) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[15]
+	mi := &file_doorstep_v1_records_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2442,7 +2505,7 @@ func (x *Policy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Policy.ProtoReflect.Descriptor instead.
 func (*Policy) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{15}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Policy) GetWarnAfter() uint32 {
@@ -2515,7 +2578,7 @@ type ApiKey struct {
 
 func (x *ApiKey) Reset() {
 	*x = ApiKey{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[16]
+	mi := &file_doorstep_v1_records_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2527,7 +2590,7 @@ func (x *ApiKey) String() string {
 func (*ApiKey) ProtoMessage() {}
 
 func (x *ApiKey) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[16]
+	mi := &file_doorstep_v1_records_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2540,7 +2603,7 @@ func (x *ApiKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApiKey.ProtoReflect.Descriptor instead.
 func (*ApiKey) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{16}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ApiKey) GetId() string {
@@ -2624,7 +2687,7 @@ type Administrator struct {
 
 func (x *Administrator) Reset() {
 	*x = Administrator{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[17]
+	mi := &file_doorstep_v1_records_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2636,7 +2699,7 @@ func (x *Administrator) String() string {
 func (*Administrator) ProtoMessage() {}
 
 func (x *Administrator) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[17]
+	mi := &file_doorstep_v1_records_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2649,7 +2712,7 @@ func (x *Administrator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Administrator.ProtoReflect.Descriptor instead.
 func (*Administrator) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{17}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Administrator) GetId() string {
@@ -2729,7 +2792,7 @@ type EventType struct {
 
 func (x *EventType) Reset() {
 	*x = EventType{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[18]
+	mi := &file_doorstep_v1_records_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2741,7 +2804,7 @@ func (x *EventType) String() string {
 func (*EventType) ProtoMessage() {}
 
 func (x *EventType) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[18]
+	mi := &file_doorstep_v1_records_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2754,7 +2817,7 @@ func (x *EventType) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventType.ProtoReflect.Descriptor instead.
 func (*EventType) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{18}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EventType) GetTenant() string {
@@ -2841,7 +2904,7 @@ type JobRecord struct {
 
 func (x *JobRecord) Reset() {
 	*x = JobRecord{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[19]
+	mi := &file_doorstep_v1_records_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2853,7 +2916,7 @@ func (x *JobRecord) String() string {
 func (*JobRecord) ProtoMessage() {}
 
 func (x *JobRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[19]
+	mi := &file_doorstep_v1_records_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2866,7 +2929,7 @@ func (x *JobRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobRecord.ProtoReflect.Descriptor instead.
 func (*JobRecord) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{19}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JobRecord) GetId() string {
@@ -2964,7 +3027,7 @@ type QuarantineRecord struct {
 
 func (x *QuarantineRecord) Reset() {
 	*x = QuarantineRecord{}
-	mi := &file_doorstep_v1_records_proto_msgTypes[20]
+	mi := &file_doorstep_v1_records_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3039,7 @@ func (x *QuarantineRecord) String() string {
 func (*QuarantineRecord) ProtoMessage() {}
 
 func (x *QuarantineRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_records_proto_msgTypes[20]
+	mi := &file_doorstep_v1_records_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3052,7 @@ func (x *QuarantineRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QuarantineRecord.ProtoReflect.Descriptor instead.
 func (*QuarantineRecord) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{20}
+	return file_doorstep_v1_records_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *QuarantineRecord) GetPosition() *Position {
@@ -3197,7 +3260,7 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"expires_at\x18\x15 \x01(\x03R\texpiresAt\"5\n" +
 	"\x06Sealed\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\"\xf7\b\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xb9\t\n" +
 	"\rWebhookRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x12\n" +
@@ -3235,7 +3298,8 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"created_at\x18\x19 \x01(\x03R\tcreatedAt\x12\x1d\n" +
 	"\n" +
 	"updated_at\x18\x1a \x01(\x03R\tupdatedAt\x12\x12\n" +
-	"\x04held\x18\x1b \x01(\bR\x04held\x1a:\n" +
+	"\x04held\x18\x1b \x01(\bR\x04held\x12@\n" +
+	"\x0esealed_headers\x18\x1c \x03(\v2\x19.doorstep.v1.SealedHeaderR\rsealedHeaders\x1a:\n" +
 	"\fFiltersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a;\n" +
@@ -3243,7 +3307,10 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x0e\n" +
 	"\f_retry_countB\x12\n" +
-	"\x10_timeout_seconds\"p\n" +
+	"\x10_timeout_seconds\"M\n" +
+	"\fSealedHeader\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12)\n" +
+	"\x05value\x18\x02 \x01(\v2\x13.doorstep.v1.SealedR\x05value\"p\n" +
 	"\n" +
 	"SigningKey\x12\x16\n" +
 	"\x06scheme\x18\x01 \x01(\tR\x06scheme\x12+\n" +
@@ -3425,7 +3492,7 @@ func file_doorstep_v1_records_proto_rawDescGZIP() []byte {
 }
 
 var file_doorstep_v1_records_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_doorstep_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_doorstep_v1_records_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
 var file_doorstep_v1_records_proto_goTypes = []any{
 	(RunCause)(0),            // 0: doorstep.v1.RunCause
 	(SuspendReason)(0),       // 1: doorstep.v1.SuspendReason
@@ -3445,24 +3512,25 @@ var file_doorstep_v1_records_proto_goTypes = []any{
 	(*NoticeRecord)(nil),     // 15: doorstep.v1.NoticeRecord
 	(*Sealed)(nil),           // 16: doorstep.v1.Sealed
 	(*WebhookRecord)(nil),    // 17: doorstep.v1.WebhookRecord
-	(*SigningKey)(nil),       // 18: doorstep.v1.SigningKey
-	(*PayloadOptions)(nil),   // 19: doorstep.v1.PayloadOptions
-	(*FieldPaths)(nil),       // 20: doorstep.v1.FieldPaths
-	(*SettingRecord)(nil),    // 21: doorstep.v1.SettingRecord
-	(*Tenant)(nil),           // 22: doorstep.v1.Tenant
-	(*Policy)(nil),           // 23: doorstep.v1.Policy
-	(*ApiKey)(nil),           // 24: doorstep.v1.ApiKey
-	(*Administrator)(nil),    // 25: doorstep.v1.Administrator
-	(*EventType)(nil),        // 26: doorstep.v1.EventType
-	(*JobRecord)(nil),        // 27: doorstep.v1.JobRecord
-	(*QuarantineRecord)(nil), // 28: doorstep.v1.QuarantineRecord
-	nil,                      // 29: doorstep.v1.WebhookRecord.FiltersEntry
-	nil,                      // 30: doorstep.v1.WebhookRecord.MetadataEntry
-	nil,                      // 31: doorstep.v1.Tenant.FeaturesEntry
-	(*Event)(nil),            // 32: doorstep.v1.Event
+	(*SealedHeader)(nil),     // 18: doorstep.v1.SealedHeader
+	(*SigningKey)(nil),       // 19: doorstep.v1.SigningKey
+	(*PayloadOptions)(nil),   // 20: doorstep.v1.PayloadOptions
+	(*FieldPaths)(nil),       // 21: doorstep.v1.FieldPaths
+	(*SettingRecord)(nil),    // 22: doorstep.v1.SettingRecord
+	(*Tenant)(nil),           // 23: doorstep.v1.Tenant
+	(*Policy)(nil),           // 24: doorstep.v1.Policy
+	(*ApiKey)(nil),           // 25: doorstep.v1.ApiKey
+	(*Administrator)(nil),    // 26: doorstep.v1.Administrator
+	(*EventType)(nil),        // 27: doorstep.v1.EventType
+	(*JobRecord)(nil),        // 28: doorstep.v1.JobRecord
+	(*QuarantineRecord)(nil), // 29: doorstep.v1.QuarantineRecord
+	nil,                      // 30: doorstep.v1.WebhookRecord.FiltersEntry
+	nil,                      // 31: doorstep.v1.WebhookRecord.MetadataEntry
+	nil,                      // 32: doorstep.v1.Tenant.FeaturesEntry
+	(*Event)(nil),            // 33: doorstep.v1.Event
 }
 var file_doorstep_v1_records_proto_depIdxs = []int32{
-	32, // 0: doorstep.v1.EventRecord.event:type_name -> doorstep.v1.Event
+	33, // 0: doorstep.v1.EventRecord.event:type_name -> doorstep.v1.Event
 	8,  // 1: doorstep.v1.DeliveryRecord.webhook_position:type_name -> doorstep.v1.Position
 	0,  // 2: doorstep.v1.DeliveryRecord.cause:type_name -> doorstep.v1.RunCause
 	8,  // 3: doorstep.v1.DeliveryRecord.event_position:type_name -> doorstep.v1.Position
@@ -3480,29 +3548,31 @@ var file_doorstep_v1_records_proto_depIdxs = []int32{
 	5,  // 15: doorstep.v1.NoticeRecord.kind:type_name -> doorstep.v1.NoticeKind
 	5,  // 16: doorstep.v1.NoticeRecord.notice_kind:type_name -> doorstep.v1.NoticeKind
 	6,  // 17: doorstep.v1.NoticeRecord.mail_result:type_name -> doorstep.v1.MailResult
-	29, // 18: doorstep.v1.WebhookRecord.filters:type_name -> doorstep.v1.WebhookRecord.FiltersEntry
+	30, // 18: doorstep.v1.WebhookRecord.filters:type_name -> doorstep.v1.WebhookRecord.FiltersEntry
 	12, // 19: doorstep.v1.WebhookRecord.headers:type_name -> doorstep.v1.Header
-	19, // 20: doorstep.v1.WebhookRecord.payload:type_name -> doorstep.v1.PayloadOptions
-	30, // 21: doorstep.v1.WebhookRecord.metadata:type_name -> doorstep.v1.WebhookRecord.MetadataEntry
-	18, // 22: doorstep.v1.WebhookRecord.signing_keys:type_name -> doorstep.v1.SigningKey
-	16, // 23: doorstep.v1.SigningKey.secret:type_name -> doorstep.v1.Sealed
-	7,  // 24: doorstep.v1.PayloadOptions.format:type_name -> doorstep.v1.PayloadFormat
-	20, // 25: doorstep.v1.PayloadOptions.exclude:type_name -> doorstep.v1.FieldPaths
-	22, // 26: doorstep.v1.SettingRecord.tenant:type_name -> doorstep.v1.Tenant
-	24, // 27: doorstep.v1.SettingRecord.api_key:type_name -> doorstep.v1.ApiKey
-	25, // 28: doorstep.v1.SettingRecord.administrator:type_name -> doorstep.v1.Administrator
-	26, // 29: doorstep.v1.SettingRecord.event_type:type_name -> doorstep.v1.EventType
-	23, // 30: doorstep.v1.Tenant.policy:type_name -> doorstep.v1.Policy
-	19, // 31: doorstep.v1.Tenant.payload:type_name -> doorstep.v1.PayloadOptions
-	31, // 32: doorstep.v1.Tenant.features:type_name -> doorstep.v1.Tenant.FeaturesEntry
-	0,  // 33: doorstep.v1.JobRecord.cause:type_name -> doorstep.v1.RunCause
-	8,  // 34: doorstep.v1.QuarantineRecord.position:type_name -> doorstep.v1.Position
-	12, // 35: doorstep.v1.QuarantineRecord.headers:type_name -> doorstep.v1.Header
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	20, // 20: doorstep.v1.WebhookRecord.payload:type_name -> doorstep.v1.PayloadOptions
+	31, // 21: doorstep.v1.WebhookRecord.metadata:type_name -> doorstep.v1.WebhookRecord.MetadataEntry
+	19, // 22: doorstep.v1.WebhookRecord.signing_keys:type_name -> doorstep.v1.SigningKey
+	18, // 23: doorstep.v1.WebhookRecord.sealed_headers:type_name -> doorstep.v1.SealedHeader
+	16, // 24: doorstep.v1.SealedHeader.value:type_name -> doorstep.v1.Sealed
+	16, // 25: doorstep.v1.SigningKey.secret:type_name -> doorstep.v1.Sealed
+	7,  // 26: doorstep.v1.PayloadOptions.format:type_name -> doorstep.v1.PayloadFormat
+	21, // 27: doorstep.v1.PayloadOptions.exclude:type_name -> doorstep.v1.FieldPaths
+	23, // 28: doorstep.v1.SettingRecord.tenant:type_name -> doorstep.v1.Tenant
+	25, // 29: doorstep.v1.SettingRecord.api_key:type_name -> doorstep.v1.ApiKey
+	26, // 30: doorstep.v1.SettingRecord.administrator:type_name -> doorstep.v1.Administrator
+	27, // 31: doorstep.v1.SettingRecord.event_type:type_name -> doorstep.v1.EventType
+	24, // 32: doorstep.v1.Tenant.policy:type_name -> doorstep.v1.Policy
+	20, // 33: doorstep.v1.Tenant.payload:type_name -> doorstep.v1.PayloadOptions
+	32, // 34: doorstep.v1.Tenant.features:type_name -> doorstep.v1.Tenant.FeaturesEntry
+	0,  // 35: doorstep.v1.JobRecord.cause:type_name -> doorstep.v1.RunCause
+	8,  // 36: doorstep.v1.QuarantineRecord.position:type_name -> doorstep.v1.Position
+	12, // 37: doorstep.v1.QuarantineRecord.headers:type_name -> doorstep.v1.Header
+	38, // [38:38] is the sub-list for method output_type
+	38, // [38:38] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_doorstep_v1_records_proto_init() }
@@ -3512,21 +3582,21 @@ func file_doorstep_v1_records_proto_init() {
 	}
 	file_doorstep_v1_ingest_proto_init()
 	file_doorstep_v1_records_proto_msgTypes[9].OneofWrappers = []any{}
-	file_doorstep_v1_records_proto_msgTypes[11].OneofWrappers = []any{}
-	file_doorstep_v1_records_proto_msgTypes[13].OneofWrappers = []any{
+	file_doorstep_v1_records_proto_msgTypes[12].OneofWrappers = []any{}
+	file_doorstep_v1_records_proto_msgTypes[14].OneofWrappers = []any{
 		(*SettingRecord_Tenant)(nil),
 		(*SettingRecord_ApiKey)(nil),
 		(*SettingRecord_Administrator)(nil),
 		(*SettingRecord_EventType)(nil),
 	}
-	file_doorstep_v1_records_proto_msgTypes[15].OneofWrappers = []any{}
+	file_doorstep_v1_records_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_doorstep_v1_records_proto_rawDesc), len(file_doorstep_v1_records_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   24,
+			NumMessages:   25,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
