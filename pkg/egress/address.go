@@ -8,7 +8,7 @@ import (
 // CheckAddr says why a may not be dialled, as an *Error with CodeAddress, or nil. Public unicast
 // addresses may, and those of AllowNetworks. An IPv4-mapped IPv6 address is judged as the IPv4
 // address that it reaches; addresses that a gateway translates to another one (NAT64, 6to4,
-// Teredo) are refused, since what they reach is not known here.
+// Teredo, ISATAP) are refused, since what they reach is not known here.
 func (p Policy) CheckAddr(a netip.Addr) error {
 	if !a.IsValid() {
 		return &Error{Code: CodeAddress, Reason: "the address is not valid; write it as 203.0.113.7 or [2001:db8::7] is written"}
@@ -111,5 +111,15 @@ func special(a netip.Addr) string {
 	if a.Is6() && !globalUnicast.Contains(a) {
 		return "outside 2000::/3, the IPv6 addresses in public use"
 	}
+	if a.Is6() && isatap(a) {
+		return "ISATAP, RFC 5214"
+	}
 	return ""
+}
+
+// isatap reports whether the last eight bytes of an IPv6 address, in whatever network, are those by
+// which a tunnel reaches an IPv4 address: 0:5efe:a.b.c.d, or 200:5efe:a.b.c.d.
+func isatap(a netip.Addr) bool {
+	b := a.As16()
+	return b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe
 }

@@ -3,7 +3,6 @@ package egress_test
 import (
 	"errors"
 	"net/netip"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -85,9 +84,9 @@ func TestCheckURLRefuses(t *testing.T) {
 		"empty user":               {strict, "https://@example.com/", egress.CodeURL, "password"},
 		"fragment":                 {strict, "https://example.com/#top", egress.CodeURL, "fragment"},
 		"empty fragment":           {strict, "https://example.com/#", egress.CodeURL, "fragment"},
-		"control character":        {strict, "https://example.com/\r\nHost: x", egress.CodeURL, "cannot be read"},
-		"backslash":                {strict, `https://example.com\@169.254.169.254/`, egress.CodeURL, "cannot be read"},
-		"backslash host":           {strict, `https://example.com\.evil.com/`, egress.CodeURL, "cannot be read"},
+		"control character":        {strict, "https://example.com/\r\nHost: x", egress.CodeURL, "control character"},
+		"backslash":                {strict, `https://example.com\@169.254.169.254/`, egress.CodeURL, "backslash"},
+		"backslash host":           {strict, `https://example.com\.evil.com/`, egress.CodeURL, "backslash"},
 		"port 22":                  {strict, "https://example.com:22/", egress.CodeURL, "port 22"},
 		"port 80 for https":        {local, "https://example.com:80/", egress.CodeURL, "port 80"},
 		"port 1023":                {strict, "https://example.com:1023/", egress.CodeURL, "port 1023"},
@@ -227,31 +226,4 @@ func TestParseNetworks(t *testing.T) {
 			t.Errorf("ParseNetworks(%q) = %q, %v, want %q", s, result, err, want)
 		}
 	}
-}
-
-// An accepted URL is read the same again, and never leads, by its text alone, to a refused address.
-func FuzzCheckURL(f *testing.F) {
-	for _, s := range []string{
-		"https://example.com/hooks?a=b", "https://2130706433/", "https://0x7f.1/", "https://[::ffff:10.0.0.1]:8443/", "https://１２７.0.0.1/",
-		"https://bücher.example/", "https://user@h.example/", "https://a.b:0443/#", "https://127.0.0.1./", "https://[fe80::1%25a]/", "https://a%2eb/",
-		"https://xn--bcher-kva.example.", "https://a.b\\c/", "https://example。com/%zz", "https://[::1%25]/", "https://0x.com.0x/", "https://A.B:443?x",
-	} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, raw string) {
-		u, err := strict.CheckURL(raw)
-		if err != nil {
-			return
-		}
-		again, err := url.Parse(u.String())
-		if err != nil || again.Host != u.Host || again.Scheme != "https" || again.User != nil || again.Fragment != "" {
-			t.Fatalf("%q gives %q, which reads as %v, %v", raw, u, again, err)
-		}
-		if twice, err := strict.CheckURL(u.String()); err != nil || twice.String() != u.String() {
-			t.Fatalf("%q gives %q, which gives %v, %v", raw, u, twice, err)
-		}
-		if addr, err := netip.ParseAddr(u.Hostname()); err == nil && strict.CheckAddr(addr) != nil {
-			t.Fatalf("%q was accepted and leads to %s", raw, addr)
-		}
-	})
 }

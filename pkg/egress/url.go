@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -11,15 +12,17 @@ import (
 
 // CheckURL says why raw may not be a webhook's URL, as an *Error, or returns it parsed, with its
 // host in lower-case ASCII. A URL may be a target if it is absolute, https (or http, with
-// AllowHTTP), without user name, password and fragment, on port 443 or above 1023 (for http also
-// 80), and its host is either an address that CheckAddr allows, written in the one usual way, or a
-// DNS name of at least two labels that is not local. Where a name leads is judged when it is
-// dialled.
+// AllowHTTP), without user name, password, fragment, spaces, backslashes and control characters, on
+// port 443 or above 1023 (for http also 80), and its host is either an address that CheckAddr
+// allows, written in the one usual way, or a DNS name of at least two labels that is not local.
+// Where a name leads is judged when it is dialled.
 func (p Policy) CheckURL(raw string) (*url.URL, error) {
+	if strings.ContainsFunc(raw, unfit) {
+		return nil, refuseURL("the URL holds a space, a backslash or a control character; leave it out, or write a space as %%20")
+	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		// The parser's words repeat the URL, which may hold a token.
-		return nil, refuseURL("the URL cannot be read as one; it looks like https://example.com/path")
+		return nil, unreadable(err)
 	}
 	switch {
 	case u.Scheme != "https" && u.Scheme != "http":
@@ -43,6 +46,32 @@ func (p Policy) CheckURL(raw string) (*url.URL, error) {
 	}
 	u.Host = host + port
 	return u, nil
+}
+
+// unfit reports characters that programs read differently: some drop them, some end the host there,
+// some take a backslash for a slash. In a query net/http would send a space as it is, which ends the
+// request's target there.
+func unfit(c rune) bool { return c <= ' ' || c == 0x7f || c == '\\' }
+
+// unreadable says why a URL cannot be parsed, without the parser's words: they repeat the URL, which
+// may hold a token.
+func unreadable(err error) error {
+	if whole := new(url.Error); errors.As(err, &whole) {
+		err = whole.Err
+	}
+	host, escape := url.InvalidHostError(""), url.EscapeError("")
+	switch text := err.Error(); {
+	case strings.Contains(text, "userinfo"):
+		return refuseURL("the URL must not hold a user name or password (an @ before the host); use a header for credentials")
+	case strings.Contains(text, "invalid port"):
+		return refuseURL("the URL's port is not a number; use 443 or one above 1023")
+	case errors.As(err, &host), strings.Contains(text, " host"), strings.Contains(text, "IP-literal"):
+		return refuseURL("the URL's host holds a character that has no place there; it must be a name like hooks.example.com, or an address")
+	case errors.As(err, &escape):
+		return refuseURL("the URL holds a %% that does not stand before two hexadecimal digits, or stands in the host; write it as %%25")
+	default:
+		return refuseURL("the URL cannot be read as one; it looks like https://example.com/path")
+	}
 }
 
 // checkPort returns the port as it stands in the URL, ":8443", or nothing.
@@ -98,7 +127,7 @@ func asciiHost(host string) (string, error) {
 	}
 	ascii, err := idna.Lookup.ToASCII(host)
 	// Not every result is itself valid (bytes that are no UTF-8, for one): it is asked again.
-	if again, againErr := idna.Lookup.ToASCII(ascii); err != nil || againErr != nil || again != ascii || !isASCII(ascii) {
+	if again, againErr := idna.Lookup.ToASCII(ascii); err != nil || againErr != nil || again != ascii || ascii == "" || !isASCII(ascii) {
 		return "", refuseURL("the host %.60q is not a valid international domain name; check its spelling", host)
 	}
 	return ascii, nil
@@ -124,8 +153,9 @@ func (p Policy) checkName(host string) error {
 	}
 	labels := strings.Split(name, ".")
 	last := labels[len(labels)-1]
-	if numeric(last) {
-		// Resolvers read 2130706433, 0x7f.1, 0177.0.0.1 and 127.1 as addresses.
+	if '0' <= last[0] && last[0] <= '9' {
+		// Resolvers read 2130706433, 0x7f.1, 0177.0.0.1 and 127.1 as addresses, and nobody knows what the
+		// next one reads. No top-level name begins with a digit.
 		return refuseURL("the host %.60q is an IP address in an unusual form; write it as four decimal numbers", host)
 	}
 	if last == "localhost" && p.allowsLoopback() {
@@ -159,13 +189,4 @@ func validName(name string) bool {
 		}
 	}
 	return true
-}
-
-// numeric reports whether a host that ends in this label is an IPv4 address to a resolver (the
-// URL Standard's "ends in a number"). No top-level name is a number.
-func numeric(label string) bool {
-	if hex, ok := strings.CutPrefix(label, "0x"); ok {
-		return strings.Trim(hex, "0123456789abcdef") == ""
-	}
-	return strings.Trim(label, "0123456789") == ""
 }
