@@ -29,6 +29,7 @@ func (c *Client) read(resp *http.Response, secrets []string, out *delivery.Outco
 			out.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), c.config.Now())
 		}
 	}
+	resp.Header = nil // many short ones take thirty times their bytes, and the body may be long in coming
 	if resp.Body == http.NoBody || resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil
 	}
@@ -85,7 +86,7 @@ func noted(h http.Header, secrets []string) []delivery.Header {
 	size := 0
 	for i := range all {
 		if size += len(all[i].Name) + len(all[i].Value); size > keptHeaders {
-			return all[:i:i]
+			return slices.Clone(all[:i])
 		}
 		if secretName(all[i].Name) || secretValue(all[i].Value) || repeats(all[i].Value, secrets) {
 			all[i].Value = mask

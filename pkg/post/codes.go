@@ -81,6 +81,16 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 	case headersTooLarge(err):
 		out.ErrorCode = CodeTooLarge
 		out.Error = fmt.Sprintf("the headers of the receiver's answer are over %d KiB; it should send fewer or shorter ones", MaxHeaderBytes>>10)
+	case errors.Is(err, errFlood):
+		out.ErrorCode = CodeTooLarge
+		out.Error = fmt.Sprintf("the receiver sent over %d KiB on the connection for one attempt; it should send an answer and no more, look for the cause in its log or its proxy's", http2AttemptBytes>>10)
+	case errors.Is(err, errTurnedAway), strings.Contains(err.Error(), "cannot rewind body"), strings.Contains(err.Error(), "client conn not usable"):
+		out.ErrorCode = CodeReset
+		out.Error = "the receiver opens HTTP/2 connections but takes no request on them; look for the cause in its log or its proxy's, and at its limit of streams"
+	case tlsFault(err):
+		out.ErrorCode, out.Error = CodeTLS, tlsWords(err)
+	case brokenOff(err):
+		out.ErrorCode, out.Error = CodeReset, brokenOffWords(err)
 	case closed(err) && out.StatusCode != 0:
 		out.ErrorCode = CodeReset
 		out.Error = fmt.Sprintf("the receiver answered %d but closed the connection before the answer's end; look for the cause in its log or its proxy's", out.StatusCode)
@@ -93,6 +103,42 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 	}
 }
 
+// brokenOff reports whether err says that the receiver ended the exchange by a frame of HTTP/2.
+func brokenOff(err error) bool {
+	text := err.Error()
+	return strings.Contains(text, "received from peer") || strings.Contains(text, "GOAWAY")
+}
+
+func brokenOffWords(err error) string {
+	const look = "look for the cause in its log or its proxy's"
+	text := err.Error()
+	switch {
+	case strings.Contains(text, "HTTP_1_1_REQUIRED"):
+		return "the receiver wants HTTP/1.1 but offers HTTP/2 in its TLS handshake; it must offer what it takes"
+	case strings.Contains(text, "REFUSED_STREAM"):
+		return "the receiver refused the request on HTTP/2 each time, for too many at once; check its limit of streams, or lower the max_in_flight of the webhook"
+	case strings.Contains(text, "GOAWAY"):
+		return "the receiver closed the HTTP/2 connection (GOAWAY) before it answered; " + look
+	}
+	return "the receiver reset the HTTP/2 stream before the answer's end; " + look
+}
+
+// tlsFault reports whether err is one of TLS behind the handshake: in TLS 1.3 a receiver judges the
+// client only then.
+func tlsFault(err error) bool {
+	var (
+		remote *net.OpError
+		record tls.RecordHeaderError
+	)
+	return errors.As(err, &remote) && (remote.Op == tlsRemote || remote.Op == tlsLocal) || errors.As(err, &record) || strings.HasPrefix(err.Error(), "tls: ")
+}
+
+// What crypto/tls calls an alert that it got, and one that it sent.
+const (
+	tlsRemote = "remote error"
+	tlsLocal  = "local error"
+)
+
 // notHTTP says why an answer cannot be read. What the library says is not repeated: it quotes the answer.
 func notHTTP(err error) string {
 	switch text := err.Error(); {
@@ -100,10 +146,10 @@ func notHTTP(err error) string {
 		return "the receiver's answer does not begin as HTTP does; check the webhook's port, that a web server listens there, and whether it serves http or https"
 	case strings.Contains(text, "malformed MIME"), strings.Contains(text, "invalid header"), strings.Contains(text, "Content-Length"), strings.Contains(text, "transfer encoding"):
 		return "the headers of the receiver's answer are not valid HTTP; look for the cause in what writes them, the receiver or its proxy"
-	case strings.Contains(text, "chunk"):
+	case strings.Contains(text, "chunk"), strings.Contains(text, "line too long"):
 		return "the body of the receiver's answer is not validly chunked; look for the cause in what writes it, the receiver or its proxy"
-	case strings.Contains(text, "http2"), strings.Contains(text, "stream error"):
-		return "the receiver broke off the HTTP/2 exchange; look for the cause in its log or its proxy's"
+	case strings.Contains(text, "http2"), strings.Contains(text, "stream error"), strings.Contains(text, "connection error"):
+		return fmt.Sprintf("the receiver's answer is not valid HTTP/2, or has headers far over %d KiB; look for the cause in what writes it, the receiver or its proxy", MaxHeaderBytes>>10)
 	}
 	return "the receiver's answer is not valid HTTP; look for the cause in its log or its proxy's"
 }
@@ -113,13 +159,13 @@ func closed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
 		// net/http has no name for these: HTTP/1 and HTTP/2.
-		strings.Contains(err.Error(), "server closed idle connection") || strings.Contains(err.Error(), "client connection lost")
+		strings.Contains(err.Error(), "server closed idle connection") || strings.Contains(err.Error(), "http2: client conn") // of several
 }
 
 // headersTooLarge reports whether err says that the answer's headers passed MaxHeaderBytes.
 // net/http has no name for it: HTTP/1 and HTTP/2.
 func headersTooLarge(err error) bool {
-	return strings.Contains(err.Error(), "server response headers exceeded") || strings.Contains(err.Error(), "response header list larger")
+	return strings.Contains(err.Error(), "server response headers exceeded") || strings.Contains(err.Error(), "header list ")
 }
 
 // dialWords is the code and the words for a dial that failed otherwise than by time.
@@ -129,10 +175,11 @@ func dialWords(err error, remote string) (code, words string) {
 		return CodeAddress, "the webhook's host leads to an address that is not public, and webhooks are sent to public addresses only; point its name in DNS to a public one"
 	}
 	if dns := new(net.DNSError); errors.As(err, &dns) {
+		name := shown(strings.TrimSuffix(dns.Name, ".")) // as the URL has it
 		if dns.IsNotFound {
-			return CodeDNS, fmt.Sprintf("the host %s has no address in DNS; check the webhook's URL", shown(dns.Name))
+			return CodeDNS, fmt.Sprintf("the host %s has no address in DNS; check the webhook's URL", name)
 		}
-		return CodeDNS, fmt.Sprintf("the name %s could not be looked up; check the DNS servers of its domain", shown(dns.Name))
+		return CodeDNS, fmt.Sprintf("the name %s could not be looked up; check the DNS servers of its domain", name)
 	}
 	for _, local := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, local) {
@@ -166,9 +213,11 @@ func tlsWords(err error) string {
 		hostname  x509.HostnameError
 		invalid   x509.CertificateInvalidError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
+		alert     *net.OpError
 	)
 	switch {
+	case errors.Is(err, errFlood):
+		return fmt.Sprintf("the receiver's TLS handshake is over %d KiB; it should send its own certificate and the intermediate ones, and no more", maxHandshakeBytes>>10)
 	case errors.As(err, &authority):
 		return "the receiver's certificate is not signed by an authority that is trusted here; use one of a public authority, not a self-signed one, and let the server send the intermediate certificates too"
 	case errors.As(err, &hostname):
@@ -177,8 +226,10 @@ func tlsWords(err error) string {
 		return "the receiver's certificate has expired or is not valid yet; renew it"
 	case errors.As(err, &record):
 		return "the receiver does not speak TLS on this port; check the port, and that the receiver serves https"
-	case errors.As(err, &alert):
-		return fmt.Sprintf("the receiver ended the TLS handshake (%s); it must offer TLS 1.2 or newer and ask for no client certificate", shown(alert.Error()))
+	case strings.Contains(err.Error(), "unsupported protocol version"):
+		return "the receiver chose a version of TLS that is too old; it must offer TLS 1.2 or newer"
+	case errors.As(err, &alert) && alert.Op == tlsRemote:
+		return fmt.Sprintf("the receiver ended the TLS handshake (%s); it must offer TLS 1.2 or newer and ask for no client certificate", shown(alert.Err.Error()))
 	case closed(err):
 		return "the receiver closed the connection during the TLS handshake; check that it serves https on this port"
 	default:

@@ -92,7 +92,7 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 			return out.ErrorCode, out.Error
 		}
 	}
-	tlsFault := func(err error) func() (string, string) {
+	handshake := func(err error) func() (string, string) {
 		return func() (string, string) { return CodeTLS, tlsWords(err) }
 	}
 	late := func(connected bool, status int) func() (string, string) {
@@ -136,13 +136,21 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 		"slow DNS":             {lateAt(stageDNS, ""), CodeConnectTimeout},
 		"slow TCP":             {lateAt(stageConnect, "192.0.2.1:443"), CodeConnectTimeout},
 		"slow TLS":             {lateAt(stageTLS, "192.0.2.1:443"), CodeConnectTimeout},
-		"unknown authority":    {tlsFault(x509.UnknownAuthorityError{}), CodeTLS},
-		"another host":         {tlsFault(x509.HostnameError{Certificate: &x509.Certificate{}, Host: long}), CodeTLS},
-		"expired":              {tlsFault(x509.CertificateInvalidError{Reason: x509.Expired}), CodeTLS},
-		"no TLS":               {tlsFault(tls.RecordHeaderError{Msg: quoted}), CodeTLS},
-		"alert":                {tlsFault(tls.AlertError(40)), CodeTLS},
-		"closed in handshake":  {tlsFault(io.EOF), CodeTLS},
-		"other TLS":            {tlsFault(errors.New(strings.Repeat("ä", 500))), CodeTLS},
+		"unknown authority":    {handshake(x509.UnknownAuthorityError{}), CodeTLS},
+		"another host":         {handshake(x509.HostnameError{Certificate: &x509.Certificate{}, Host: long}), CodeTLS},
+		"expired":              {handshake(x509.CertificateInvalidError{Reason: x509.Expired}), CodeTLS},
+		"no TLS":               {handshake(tls.RecordHeaderError{Msg: quoted}), CodeTLS},
+		"alert":                {handshake(&net.OpError{Op: tlsRemote, Err: tls.AlertError(40)}), CodeTLS},
+		"alert later":          {explained(&net.OpError{Op: tlsRemote, Err: tls.AlertError(116)}, 0, false), CodeTLS},
+		"long handshake":       {handshake(errFlood), CodeTLS},
+		"flood":                {explained(errFlood, 0, false), CodeTooLarge},
+		"turned away":          {explained(errTurnedAway, 0, false), CodeReset},
+		"stream refused":       {explained(errors.New("stream error: stream ID 1; REFUSED_STREAM; received from peer"), 0, false), CodeReset},
+		"wants HTTP/1.1":       {explained(errors.New("stream error: stream ID 1; HTTP_1_1_REQUIRED; received from peer"), 0, false), CodeReset},
+		"stream reset":         {explained(errors.New("stream error: stream ID 1; CANCEL; received from peer"), 200, false), CodeReset},
+		"bad HTTP/2":           {explained(errors.New("stream error: stream ID 1; PROTOCOL_ERROR"), 0, false), CodeProtocol},
+		"closed in handshake":  {handshake(io.EOF), CodeTLS},
+		"other TLS":            {handshake(errors.New(strings.Repeat("ä", 500))), CodeTLS},
 		"body too large":       {explained(errTooLarge, 200, false), CodeTooLarge},
 		"headers too large":    {explained(errors.New("net/http: server response headers exceeded 65536 bytes; aborted"), 0, false), CodeTooLarge},
 		"closed in the body":   {explained(io.ErrUnexpectedEOF, 200, false), CodeReset},
@@ -151,7 +159,7 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 		"not HTTP":             {explained(fmt.Errorf("malformed HTTP response %q", quoted), 0, false), CodeProtocol},
 		"bad header":           {explained(fmt.Errorf("malformed MIME header line: %s", quoted), 0, false), CodeProtocol},
 		"bad chunk":            {explained(errors.New("invalid byte in chunk length"), 200, false), CodeProtocol},
-		"HTTP/2 goes away":     {explained(fmt.Errorf("http2: server sent GOAWAY, debug=%q", quoted), 0, false), CodeProtocol},
+		"HTTP/2 goes away":     {explained(fmt.Errorf("http2: server sent GOAWAY, debug=%q", quoted), 0, false), CodeReset},
 		"something else":       {explained(errors.New(quoted+strings.Repeat("ä", 1000)), 0, false), CodeProtocol},
 		"no redirect's target": {answered(304, ""), CodeRedirect},
 		"a redirect elsewhere": {answered(301, "http://other.example:8080/"+quoted+"?"+quoted), CodeRedirect},

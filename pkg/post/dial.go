@@ -25,13 +25,20 @@ type dialer struct {
 
 func newDialer(c Config) *dialer {
 	d := &dialer{policy: c.Egress, tls: tlsConfig(c), timeout: c.ConnectTimeout}
-	d.net = net.Dialer{Resolver: c.Resolver, ControlContext: d.guard}
+	d.net = net.Dialer{Resolver: NewResolver(c.Resolver), ControlContext: d.guard}
 	return d
 }
 
+// maxAddresses is how many addresses of a name are tried in one attempt, refused ones included: a
+// name can have hundreds, and a sender is not to knock at them all.
+const maxAddresses = 32
+
 // guard is called with each address right before it is connected to. The dialer passes over an
 // address that is refused and tries the next, IPv4 and IPv6 side by side.
-func (d *dialer) guard(_ context.Context, _, address string, _ syscall.RawConn) error {
+func (d *dialer) guard(ctx context.Context, _, address string, _ syscall.RawConn) error {
+	if w, watched := ctx.Value(watchKey{}).(*watch); !watched || !w.next() {
+		return &egress.Error{Code: egress.CodeAddress, Reason: "too many addresses were tried already"}
+	}
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return &egress.Error{Code: egress.CodeAddress, Reason: "the address cannot be read"}
@@ -39,27 +46,10 @@ func (d *dialer) guard(_ context.Context, _, address string, _ syscall.RawConn) 
 	return d.policy.CheckAddr(addr.Addr())
 }
 
-// conn is a TCP connection that knows how it was opened.
-type conn struct {
-	net.Conn
-	opened opened
-}
-
 // opened is how a connection came to be, or how far it came.
 type opened struct {
 	remote            string // address and port that was dialled last; empty if none was
 	dns, connect, tls time.Duration
-}
-
-// openedOf is how c, as the transport knows it, came to be.
-func openedOf(c net.Conn) *opened {
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	if ours, ok := c.(*conn); ok {
-		return &ours.opened
-	}
-	return &opened{}
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
@@ -69,9 +59,11 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	c.opens(false)
+	return &http1{Conn: c, asked: true}, nil
 }
 
+// dialTLS opens a connection for HTTP/2, which net/http knows by its type, or for HTTP/1.
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
@@ -89,21 +81,37 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 		_ = c.Close() // what failed is told already
 		return nil, d.failed(ctx, stageTLS, c.opened, err)
 	}
-	return secure, nil
+	http2 := secure.ConnectionState().NegotiatedProtocol == protocolHTTP2
+	c.opens(http2)
+	if http2 {
+		return secure, nil
+	}
+	return &http1{Conn: secure, asked: true}, nil
 }
 
 func (d *dialer) dialTCP(ctx context.Context, network, address string) (*conn, error) {
-	w := &watch{start: time.Now()}
-	raw, err := d.net.DialContext(httptrace.WithClientTrace(ctx, w.trace()), network, address)
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err // net/http made the address
+	}
+	watched, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	w := &watch{start: time.Now(), giveUp: giveUp}
+	watched = context.WithValue(httptrace.WithClientTrace(watched, w.trace()), watchKey{}, w)
+	raw, err := d.net.DialContext(watched, network, net.JoinHostPort(absolute(host), port))
 	o, stage, tried := w.result()
 	if err != nil {
-		if refusal := new(egress.Error); errors.As(err, &refusal) && tried != nil {
+		if refusal := new(egress.Error); tried != nil && (errors.As(err, &refusal) || w.over()) {
 			err = tried // of several addresses one was allowed, and what came of that matters more
+		} else if w.over() {
+			err = &egress.Error{Code: egress.CodeAddress, Reason: "none of the addresses is allowed"}
 		}
 		return nil, d.failed(ctx, stage, o, err)
 	}
 	o.remote = raw.RemoteAddr().String()
-	return &conn{Conn: raw, opened: o}, nil
+	c := &conn{Conn: raw, opened: o}
+	c.left.Store(maxHandshakeBytes)
+	return c, nil
 }
 
 func (d *dialer) failed(ctx context.Context, stage stage, o opened, err error) error {
@@ -143,13 +151,37 @@ const (
 // watch sees the parts of a dial. Several addresses are dialled side by side, and the hooks of
 // those that lose may be called after the dial is over.
 type watch struct {
-	start time.Time
+	start  time.Time
+	giveUp context.CancelFunc // ends the dial
 
 	mu     sync.Mutex
+	judged int // addresses so far
 	stage  stage
 	dnsEnd time.Time // zero: no name was looked up
 	remote string    // the last address that failed though it is allowed
 	tried  error     // what came of it
+}
+
+// watchKey is the watch's place in the context of its dial.
+type watchKey struct{}
+
+// next reports whether one more address may be tried. If not, the dial is ended.
+func (w *watch) next() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.judged++
+	if w.judged > maxAddresses {
+		w.giveUp()
+		return false
+	}
+	return true
+}
+
+// over reports whether the dial was ended for the number of addresses.
+func (w *watch) over() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.judged > maxAddresses
 }
 
 func (w *watch) trace() *httptrace.ClientTrace {
@@ -172,7 +204,8 @@ func (w *watch) trace() *httptrace.ClientTrace {
 		ConnectDone: func(_, address string, err error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			if refusal := new(egress.Error); err != nil && !errors.As(err, &refusal) {
+			// A dial that was given up tells nothing of the address.
+			if refusal := new(egress.Error); err != nil && !errors.As(err, &refusal) && !errors.Is(err, context.Canceled) {
 				w.tried, w.remote = err, address
 			}
 		},

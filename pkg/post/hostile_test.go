@@ -10,14 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/post"
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
+	"github.com/doorstep-dev/doorstep/pkg/testkit/hostile"
 )
 
 // stateSignal sends to closed for each connection that the server closes.
@@ -33,40 +32,7 @@ func stateSignal(closed chan<- struct{}) func(net.Conn, http.ConnState) {
 // address.
 func serve(t testing.TB, f func(c *net.TCPConn)) string {
 	t.Helper()
-	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex
-		conns []*net.TCPConn
-	)
-	wg.Go(func() {
-		for {
-			c, err := listener.AcceptTCP()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			conns = append(conns, c)
-			mu.Unlock()
-			wg.Go(func() {
-				defer c.Close()
-				f(c)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = listener.Close()
-		mu.Lock()
-		for _, c := range conns {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
-	return listener.Addr().String()
+	return hostile.Listen(t, nil, f)
 }
 
 // readRequest reads one request with its body.
@@ -77,137 +43,7 @@ func readRequest(c net.Conn) {
 	}
 }
 
-// drip writes s again and again until the connection is closed.
-func drip(c net.Conn, s string, every time.Duration) {
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	for range ticker.C {
-		if _, err := io.WriteString(c, s); err != nil {
-			return
-		}
-	}
-}
-
 func hang(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
-
-func reset(c *net.TCPConn) { _ = c.SetLinger(0) } // so that its close is a reset
-
-func TestHostileReceivers(t *testing.T) {
-	client := newClient(t)
-	for name, tt := range map[string]struct {
-		serve  func(c *net.TCPConn)
-		code   string
-		status int
-	}{
-		"hangs": {func(c *net.TCPConn) { hang(c) }, post.CodeTimeout, 0},
-		"hangs within the status line": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 20")
-			hang(c)
-		}, post.CodeTimeout, 0},
-		"drips headers": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
-			drip(c, "X-A: b\r\n", 20*time.Millisecond)
-		}, post.CodeTimeout, 0},
-		"drips the body": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-			drip(c, "x", 20*time.Millisecond)
-		}, post.CodeTimeout, 200},
-		"drips chunks": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n")
-			drip(c, "1\r\nx\r\n", 20*time.Millisecond)
-		}, post.CodeTimeout, 202},
-		"refuses, then drips": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 410 Gone\r\nContent-Length: 1000\r\n\r\n")
-			drip(c, "x", 20*time.Millisecond)
-		}, post.CodeTimeout, 410},
-		"endless headers": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
-			drip(c, strings.Repeat("X-A: "+strings.Repeat("b", 1000)+"\r\n", 20), time.Millisecond)
-		}, post.CodeTooLarge, 0},
-		"an endless header": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-A: ")
-			drip(c, strings.Repeat("b", 20_000), time.Millisecond)
-		}, post.CodeTooLarge, 0},
-		"endless 103s": {func(c *net.TCPConn) {
-			readRequest(c)
-			drip(c, strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", 400), time.Millisecond)
-		}, post.CodeTooLarge, 0},
-		"closes at once":           {func(*net.TCPConn) {}, post.CodeReset, 0},
-		"closes without an answer": {func(c *net.TCPConn) { readRequest(c) }, post.CodeReset, 0},
-		"resets without an answer": {func(c *net.TCPConn) { readRequest(c); reset(c) }, post.CodeReset, 0},
-		"closes within the headers": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX-A: ")
-		}, post.CodeReset, 0},
-		"closes within the body": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
-		}, post.CodeReset, 200},
-		"closes within a chunk": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\na\r\nabc")
-		}, post.CodeReset, 200},
-		"body to the connection's end": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc")
-		}, "", 200},
-		"is no HTTP": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.2\xff\r\n\r\n")
-		}, post.CodeProtocol, 0},
-		"a status that is none": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 abc OK\r\n\r\n")
-		}, post.CodeProtocol, 0},
-		"chunks that are none": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
-		}, post.CodeProtocol, 200},
-		"100 and 103, then 204": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n")
-		}, "", 204},
-		"100 and no more": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
-			hang(c)
-		}, post.CodeTimeout, 0},
-		"switches protocols": {func(c *net.TCPConn) {
-			readRequest(c)
-			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
-			hang(c)
-		}, post.CodeProtocol, 101},
-		// An answer before the first byte of the request is no answer to it, and net/http may drop it.
-		"answers before it has read": {func(c *net.TCPConn) {
-			_, _ = c.Read(make([]byte, 1))
-			_, _ = io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
-			hang(c)
-		}, post.CodeStatus, 413},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			timeout := patience
-			if tt.code == post.CodeTimeout {
-				timeout = totalTimeout
-			}
-			if name == "refuses, then drips" {
-				tt.code = post.CodeStatus // the refusal says more than what becomes of its body
-			}
-			out := attempt(t, client, post.Request{URL: "http://" + serve(t, tt.serve), Timeout: timeout})
-			wantCode(t, out, tt.code)
-			if out.StatusCode != tt.status || !utf8.ValidString(out.Error) {
-				t.Errorf("status %d, want %d; words %q", out.StatusCode, tt.status, out.Error)
-			}
-		})
-	}
-}
 
 // A large body that nobody reads blocks the write, not the attempt.
 func TestReceiverThatDoesNotRead(t *testing.T) {

@@ -6,17 +6,32 @@
 // attempt, the answer's headers and its body. Every address is judged when it is dialled, by
 // pkg/egress, so a name that changes its address after registration gains nothing.
 //
-// A connection that the receiver closed while it lay idle is noticed and replaced. If that
-// crosses with a request, the attempt fails as CodeReset: the request may have been read, so only
-// the delivery's next attempt sends it again. Connections are kept idle for a shorter time than
-// most servers do, so that this is rare.
+// # What a request costs at most
+//
+//	time        Request.Timeout; a quarter of a second more where HTTP/2 is blocked by a receiver that does not read
+//	connecting  Config.ConnectTimeout for DNS, TCP and TLS together; 64 KiB of a TLS handshake
+//	answer      64 KiB of headers, those of all 1xx included; 64 KiB of body; 16 connections looked for
+//	HTTP/2      512 KiB read for each attempt under way, 64 KiB of it unread in memory; no push; a connection
+//	            that is silent for 3 s is pinged, and closed 5 s later
+//	memory      MaxAttemptBytes; an idle connection some 20 KiB, 64 KiB more with the longest certificates
+//
+// # Once, or certainly not looked at
+//
+// A request is sent once. It is sent again within the attempt only where the receiver cannot have looked
+// at it: on a connection that it had closed before a byte was written, and over HTTP/2, at most twice, when it
+// says so itself (REFUSED_STREAM, or GOAWAY with an earlier last stream: RFC 9113, section 8.7), which servers do that
+// restart. Whatever else goes wrong, also a close that crosses with the request, fails the attempt (CodeReset), and
+// only the delivery's next attempt sends it again. Connections are kept idle for a shorter time than most servers do, so
+// that this is rare.
+//
+// What a receiver sends on a connection before it was asked is never taken for an answer: see http1.
 package post
 
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -37,6 +52,11 @@ const (
 	MaxKeepAnswerBytes     = 16 << 10 // the log holds every attempt
 	keptHeaders            = 8 << 10  // of names and values, in the outcome
 )
+
+// MaxAttemptBytes is the most memory, in bytes, that an attempt under way holds beside its request,
+// whatever its receiver does: net/http's index of 64 KiB of the shortest headers, which a receiver
+// never ends. Others hold some 50 KiB: the connection's buffers, TLS, three goroutines.
+const MaxAttemptBytes = 2 << 20
 
 // Config is how a Client connects. The zero Config is a strict client with the defaults.
 type Config struct {
@@ -102,7 +122,6 @@ const (
 // New returns a client.
 func New(config Config) *Client {
 	config = config.withDefaults()
-	d := newDialer(config)
 	keep := min(max(*config.KeepAnswerBytes, 0), MaxKeepAnswerBytes)
 	return &Client{
 		config:    config,
@@ -110,19 +129,7 @@ func New(config Config) *Client {
 		userAgent: []string{"Doorstep/" + config.Version},
 		buffers:   sync.Pool{New: func() any { return new(make([]byte, keep+passOverBytes)) }},
 		targets:   map[string]*http.Request{},
-		transport: &http.Transport{
-			Proxy:                  nil, // a proxy would dial addresses that nobody judged
-			DialContext:            d.dial,
-			DialTLSContext:         d.dialTLS,
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true,
-			MaxIdleConns:           config.MaxIdle,
-			MaxIdleConnsPerHost:    config.MaxIdle, // one busy receiver may use them all
-			IdleConnTimeout:        config.IdleTimeout,
-			MaxResponseHeaderBytes: MaxHeaderBytes,
-			// A connection that dies silently would otherwise fail every attempt that shares it.
-			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second},
-		},
+		transport: newTransport(config, newDialer(config)),
 	}
 }
 
@@ -142,27 +149,57 @@ func (c *Client) Post(ctx context.Context, r Request) delivery.Outcome {
 	if r.Timeout <= 0 {
 		r.Timeout = webhook.DefaultTimeout
 	}
-	a := &attempt{start: start}
 	limited, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
+	limited, giveUp := context.WithCancelCause(limited)
+	defer giveUp(nil)
+	a := &attempt{start: start, done: limited.Done(), giveUp: giveUp}
+	defer a.leave()
 	req, secrets := c.request(httptrace.WithClientTrace(limited, a.trace()), target, r, &out)
 
-	resp, err := c.transport.RoundTrip(req)
+	resp, err := c.roundTrip(req, r.Body, a) //nolint:bodyclose // read closes it
 	if err == nil {
-		err = c.read(resp, secrets, &out)
+		err = c.readInTime(limited, a, resp, secrets, &out)
 	}
 	a.describe(&out)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
 		out.ErrorCode, out.Error = CodeCancelled, stopped
+	case errors.Is(context.Cause(limited), errTurnedAway):
+		explain(&out, errTurnedAway, a.reused)
 	case limited.Err() != nil:
-		out.ErrorCode, out.Error = timedOut(a.got, out.StatusCode, r.Timeout)
+		out.ErrorCode, out.Error = timedOut(a.conn != nil, out.StatusCode, r.Timeout)
 	default:
+		if a.http1 != nil {
+			err = a.http1.reason(err)
+		}
 		explain(&out, err, a.reused)
 	}
 	out.Phases.Total = time.Since(start)
 	return out
+}
+
+// roundTrip sends a request until it was certainly sent. Without GetBody, net/http sends no body twice
+// by itself: it would where a receiver says PROTOCOL_ERROR, and where a header Idempotency-Key is set.
+func (c *Client) roundTrip(req *http.Request, body []byte, a *attempt) (*http.Response, error) {
+	for again := 0; ; again++ {
+		resp, err := c.transport.RoundTrip(req)
+		if err == nil || req.Context().Err() != nil || !a.unseen(err, again) {
+			return resp, err
+		}
+		next := *req
+		next.Body = bodyOf(body)
+		req, a.gets = &next, 0
+	}
+}
+
+// readInTime is read, which over HTTP/2 does not end with the context by itself.
+func (c *Client) readInTime(ctx context.Context, a *attempt, resp *http.Response, secrets []string, out *delivery.Outcome) error {
+	if a.http1 == nil && a.conn != nil && resp.Body != http.NoBody {
+		defer context.AfterFunc(ctx, a.conn.unblock)()
+	}
+	return c.read(resp, secrets, out)
 }
 
 // target is a request to raw without its parts that change, to be copied. Judging a URL takes long
@@ -203,7 +240,7 @@ func (c *Client) request(ctx context.Context, target *http.Request, r Request, o
 		values = append(values, value)
 		header[name] = values[n : n+1 : n+1]
 		if secret {
-			secrets = append(secrets, credential(value))
+			secrets = addCredentials(secrets, value)
 			value = mask
 		}
 		noted = append(noted, delivery.Header{Name: name, Value: value})
@@ -220,24 +257,15 @@ func (c *Client) request(ctx context.Context, target *http.Request, r Request, o
 	req := target.WithContext(ctx)
 	req.Header = header
 	req.ContentLength = int64(len(r.Body))
-	req.Body = http.NoBody
-	if len(r.Body) > 0 {
-		// With GetBody, a request of which nothing was written yet is sent on another connection.
-		req.GetBody = func() (io.ReadCloser, error) { return newBody(r.Body), nil }
-		req.Body = newBody(r.Body)
-	}
+	req.Body = bodyOf(r.Body)
 	return req, secrets
 }
 
-// newBody is a body of a type that net/http knows to be in memory: it then writes headers and body
+// bodyOf is a body of a type that net/http knows to be in memory: it then writes headers and body
 // at once, for which it otherwise takes two packets and a fifth more time.
-func newBody(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }
-
-func tlsConfig(c Config) *tls.Config {
-	return &tls.Config{
-		RootCAs:            c.RootCAs,
-		MinVersion:         tls.VersionTLS12,
-		NextProtos:         []string{"h2", "http/1.1"},
-		ClientSessionCache: tls.NewLRUClientSessionCache(c.MaxIdle),
+func bodyOf(b []byte) io.ReadCloser {
+	if len(b) == 0 {
+		return http.NoBody
 	}
+	return io.NopCloser(bytes.NewReader(b))
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -25,7 +27,10 @@ const (
 	patience       = 20 * time.Second       // where none is
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	log.SetOutput(io.Discard) // net/http says there what hostile receivers do: a line for each frame
+	goleak.VerifyTestMain(m)
+}
 
 // local allows the test servers on loopback.
 func local() egress.Policy {

@@ -1,7 +1,7 @@
 package post
 
 import (
-	"bytes"
+	"net/http"
 	"strings"
 )
 
@@ -69,6 +69,9 @@ func secretSent(name, value string) bool {
 	return secretName(name) || secretValue(value) || keyLike(value)
 }
 
+// Masked reports whether an attempt hides the value of a header that a customer set.
+func Masked(name, value string) bool { return secretSent(http.CanonicalHeaderKey(name), value) }
+
 // keyLike reports whether a value holds a run of at least 20 letters, digits, '-' and '_', with
 // letters and digits among them.
 func keyLike(value string) bool {
@@ -99,40 +102,6 @@ func schemeOf(value string) string {
 		}
 	}
 	return ""
-}
-
-// credential is the secret part of a secret value: without its scheme.
-func credential(value string) string { return strings.TrimSpace(value[len(schemeOf(value)):]) }
-
-// shortestSecret is the length, in bytes, from which a secret is looked for in an answer: shorter
-// ones are words that stand there for other reasons.
-const shortestSecret = 6
-
-func repeats(value string, secrets []string) bool {
-	for _, s := range secrets {
-		if len(s) >= shortestSecret && strings.Contains(value, s) {
-			return true
-		}
-	}
-	return false
-}
-
-// withoutSecrets is the kept part of a body with the secrets masked that it repeats, a cut one at its
-// end included.
-func withoutSecrets(body []byte, secrets []string) []byte {
-	for _, s := range secrets {
-		if len(s) < shortestSecret {
-			continue
-		}
-		body = bytes.ReplaceAll(body, []byte(s), []byte(mask))
-		for n := min(len(s)-1, len(body)); n >= shortestSecret; n-- {
-			if bytes.HasSuffix(body, []byte(s[:n])) {
-				body = append(body[:len(body)-n], mask...)
-				break
-			}
-		}
-	}
-	return body
 }
 
 // containsFold reports whether s holds word, which is in lower-case letters, in any case. It runs

@@ -9,7 +9,8 @@ import (
 )
 
 // Blackhole is an address of this machine on which the kernel answers no SYN, because the queue of the
-// listener there is full, until the test ends. It is false on kernels that answer all the same.
+// listener there is full, until the test ends; so are all of 127.0.0.0/8 at its port. It is false on
+// kernels that answer all the same.
 func Blackhole(t testing.TB) (address string, ok bool) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -17,7 +18,7 @@ func Blackhole(t testing.TB) (address string, ok bool) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Close(fd) })
-	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Listen(fd, 0); err != nil {

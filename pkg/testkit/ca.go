@@ -75,9 +75,30 @@ func (ca *CA) ServerConfig(t testing.TB) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: ca.Pool(), MinVersion: tls.VersionTLS12}
+}
+
+// Certificate is a certificate like those of Server, in memory and changed before it is signed.
+func (ca *CA) Certificate(change func(*x509.Certificate)) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "server"}, NotBefore: ca.cert.NotBefore, NotAfter: ca.cert.NotAfter,
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	change(cert)
+	der, err := x509.CreateCertificate(rand.Reader, cert, ca.cert, key.Public(), ca.key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
+}
+
+// Pool holds the authority alone.
+func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
-	return &tls.Config{Certificates: []tls.Certificate{pair}, ClientCAs: pool, MinVersion: tls.VersionTLS12}
+	return pool
 }
 
 func (ca *CA) issue(t testing.TB, name string, cert *x509.Certificate) (certFile, keyFile string) {

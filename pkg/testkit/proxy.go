@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
+	"github.com/Shopify/toxiproxy/v2/toxics"
 	"github.com/rs/zerolog"
 )
 
@@ -24,8 +26,15 @@ type Proxy struct {
 // NewProxy is a healthy network before upstream (host:port), which ends with the test.
 func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
+	return NewProxyAt(t, "127.0.0.1:0", upstream)
+}
+
+// NewProxyAt is a proxy at an address (host:port), for a server that tells its clients where it is.
+func NewProxyAt(t testing.TB, address, upstream string) *Proxy {
+	t.Helper()
+	toxics.Register("unsteady", new(unsteady))
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	p := toxiproxy.NewProxy(server, upstream, "127.0.0.1:0", upstream)
+	p := toxiproxy.NewProxy(server, upstream, address, upstream)
 	if err := p.Start(); err != nil {
 		t.Fatalf("proxy before %s: %v", upstream, err)
 	}
@@ -59,6 +68,35 @@ func (p *Proxy) Throttle(kib int) {
 func (p *Proxy) Reset() {
 	p.t.Helper()
 	p.fault("reset_peer", "downstream", map[string]any{"timeout": 0})
+}
+
+// Unsteady closes a connection at any piece of data, in either direction, with that chance (0 to 1): of calls that
+// are one piece each way, some are not made, and some are made without an answer.
+func (p *Proxy) Unsteady(chance float64) {
+	p.t.Helper()
+	p.fault("unsteady", "upstream", map[string]any{"chance": chance})
+	p.fault("unsteady", "downstream", map[string]any{"chance": chance})
+}
+
+// unsteady is the toxic of that name.
+type unsteady struct {
+	Chance float64 `json:"chance"`
+}
+
+// Pipe passes data on until chance ends it.
+func (u *unsteady) Pipe(stub *toxics.ToxicStub) {
+	for {
+		select {
+		case <-stub.Interrupt:
+			return
+		case data := <-stub.Input:
+			if data == nil || rand.Float64() < u.Chance { //nolint:gosec // a network, not a secret
+				stub.Close()
+				return
+			}
+			stub.Output <- data
+		}
+	}
 }
 
 // Heal ends all faults. What was held back by Hang is lost, and its connections are closed.

@@ -195,4 +195,35 @@ func TestProxyFaults(t *testing.T) {
 	}
 	p.Heal()
 	healthy()
+	p.Unsteady(0.3)
+	made, failed := 0, 0
+	for made == 0 || failed == 0 { // about half of each
+		if line, err := dialEcho(t, p.Addr); err == nil && line(5*time.Second) == nil {
+			made++
+		} else {
+			failed++
+		}
+	}
+	p.Heal()
+	healthy()
+}
+
+func TestProxyAt(t *testing.T) {
+	address := testkit.NewProxy(t, echo(t)).Addr
+	free := func() string {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		return listener.Addr().String()
+	}()
+	p := testkit.NewProxyAt(t, free, address)
+	line, err := dialEcho(t, free)
+	if err == nil {
+		err = line(5 * time.Second)
+	}
+	if err != nil || p.Addr != free {
+		t.Errorf("a proxy at %s: %s, %v", free, p.Addr, err)
+	}
 }
