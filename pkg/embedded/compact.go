@@ -8,14 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/embedded/logfiles"
 )
 
 // keepCompacted compacts when the compacted topics have doubled since the last time, and applies
 // the topics' retention by time each hour; the broker does both in one call.
-func (l *logServer) keepCompacted(ctx context.Context, all segments) error {
+func (l *logServer) keepCompacted(ctx context.Context, all logfiles.Segments) error {
 	due := time.Since(l.retainedAt) >= retainEvery
 	// Without any topic's size past the growth there is nothing to ask the broker about.
-	if !due && all.size() < l.compactedSize+compactGrowth {
+	if !due && all.Size() < l.compactedSize+compactGrowth {
 		return nil
 	}
 	compacted, err := l.compactedTopics(ctx)
@@ -23,7 +25,7 @@ func (l *logServer) keepCompacted(ctx context.Context, all segments) error {
 		return err
 	}
 	parts := compactedParts(all, compacted)
-	size := parts.size()
+	size := parts.Size()
 	if !due && size < 2*l.compactedSize+compactGrowth {
 		return nil
 	}
@@ -35,7 +37,7 @@ func (l *logServer) keepCompacted(ctx context.Context, all segments) error {
 
 // compact compacts and applies retention so that a crash at any moment loses nothing: what may
 // become empty has its end written down, what is rewritten is kept aside until it is whole.
-func (l *logServer) compact(ctx context.Context, parts segments, compacted map[string]bool) error {
+func (l *logServer) compact(ctx context.Context, parts logfiles.Segments, compacted map[string]bool) error {
 	end, err := l.ends(ctx)
 	if err != nil {
 		return err
@@ -50,12 +52,12 @@ func (l *logServer) compact(ctx context.Context, parts segments, compacted map[s
 	if err := os.RemoveAll(asideDir(l.dir)); err != nil {
 		return err
 	}
-	after, err := readSegments(logDir(l.dir))
+	after, err := logfiles.Read(logDir(l.dir))
 	if err != nil {
 		return err
 	}
-	l.compactedSize, l.retainedAt = compactedParts(after, compacted).size(), time.Now()
-	l.logger.Info("compacted the embedded log", "bytes_before", parts.size(), "bytes_after", l.compactedSize)
+	l.compactedSize, l.retainedAt = compactedParts(after, compacted).Size(), time.Now()
+	l.logger.Info("compacted the embedded log", "bytes_before", parts.Size(), "bytes_after", l.compactedSize)
 	return nil
 }
 
@@ -83,10 +85,10 @@ func (l *logServer) compactedTopics(ctx context.Context) (map[string]bool, error
 	return compacted, nil
 }
 
-func compactedParts(all segments, compacted map[string]bool) segments {
-	parts := make(segments)
+func compactedParts(all logfiles.Segments, compacted map[string]bool) logfiles.Segments {
+	parts := make(logfiles.Segments)
 	for p, of := range all {
-		if compacted[p.topic] {
+		if compacted[p.Topic] {
 			parts[p] = of
 		}
 	}
@@ -95,7 +97,7 @@ func compactedParts(all segments, compacted map[string]bool) segments {
 
 // inTransaction tells whether a partition has an open transaction. The broker would take its
 // records for the newest of their keys, and lose the older ones if it is then aborted.
-func (l *logServer) inTransaction(ctx context.Context, parts segments) (bool, error) {
+func (l *logServer) inTransaction(ctx context.Context, parts logfiles.Segments) (bool, error) {
 	end, err := l.ends(ctx)
 	if err != nil {
 		return false, err
@@ -116,13 +118,13 @@ func (l *logServer) inTransaction(ctx context.Context, parts segments) (bool, er
 func asideDir(dir string) string { return filepath.Join(dir, "log-compacting") }
 
 // keepAside links the files of parts. The directory has its name only once it is whole.
-func keepAside(dir string, parts segments) error {
+func keepAside(dir string, parts logfiles.Segments) error {
 	tmp := asideDir(dir) + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
 	for p := range parts {
-		from := partitionDir(logDir(dir), p)
+		from := logfiles.PartitionDir(logDir(dir), p)
 		to := filepath.Join(tmp, filepath.Base(from))
 		if err := os.MkdirAll(to, 0o700); err != nil {
 			return err
@@ -177,11 +179,11 @@ func undoCompaction(dir string) error {
 // putBack replaces the files in part by those kept aside, unless part reaches as far. The files
 // are linked, not moved, so that a crash here finds them again.
 func putBack(aside, part string) error {
-	want, err := endOffset(aside)
+	want, err := logfiles.End(aside)
 	if err != nil {
 		return err
 	}
-	have, err := endOffset(part)
+	have, err := logfiles.End(part)
 	if err != nil || have >= want {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/embedded/logfiles"
 )
 
 func compacted() map[string]*string {
@@ -16,11 +18,11 @@ func compacted() map[string]*string {
 
 func statesSize(t *testing.T, s *Servers) int64 {
 	t.Helper()
-	of, err := readPartition(partitionDir(logDir(s.cfg.Dir), partition{"states", 0}))
+	of, err := logfiles.ReadPartition(logfiles.PartitionDir(logDir(s.cfg.Dir), logfiles.Partition{Topic: "states", P: 0}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sizeOf(of)
+	return logfiles.SizeOf(of)
 }
 
 // A compacted topic written over and over stays small, also after a restart, and nothing of it is
@@ -81,9 +83,9 @@ func TestRetentionKeepsOffsets(t *testing.T) {
 	end := endOf(t, cl, "events")
 	s.log.retainedAt = time.Now().Add(-retainEvery)
 	s.keep(t.Context())
-	all, err := readSegments(logDir(dir))
-	if err != nil || all.size() != 0 {
-		t.Fatalf("%d bytes left behind retention, %v", all.size(), err)
+	all, err := logfiles.Read(logDir(dir))
+	if err != nil || all.Size() != 0 {
+		t.Fatalf("%d bytes left behind retention, %v", all.Size(), err)
 	}
 	cl.Close()
 	s.Close()
@@ -96,20 +98,20 @@ func TestRetentionKeepsOffsets(t *testing.T) {
 // A crash may leave a partition as the broker's compaction does half way: some files gone, some
 // written anew.
 func TestCrashWithinCompaction(t *testing.T) {
-	for name, crash := range map[string]func(t *testing.T, part string, of []segment){
-		"all files gone": func(t *testing.T, part string, of []segment) {
+	for name, crash := range map[string]func(t *testing.T, part string, of []logfiles.Segment){
+		"all files gone": func(t *testing.T, part string, of []logfiles.Segment) {
 			for _, seg := range of {
-				remove(t, filepath.Join(part, fmt.Sprint(seg.base, ".dat")))
+				remove(t, filepath.Join(part, fmt.Sprint(seg.Base, ".dat")))
 			}
 		},
-		"the last gone": func(t *testing.T, part string, of []segment) {
-			remove(t, filepath.Join(part, fmt.Sprint(of[len(of)-1].base, ".dat")))
+		"the last gone": func(t *testing.T, part string, of []logfiles.Segment) {
+			remove(t, filepath.Join(part, fmt.Sprint(of[len(of)-1].Base, ".dat")))
 		},
-		"the first cut short, the rest gone": func(t *testing.T, part string, of []segment) {
+		"the first cut short, the rest gone": func(t *testing.T, part string, of []logfiles.Segment) {
 			for _, seg := range of[1:] {
-				remove(t, filepath.Join(part, fmt.Sprint(seg.base, ".dat")))
+				remove(t, filepath.Join(part, fmt.Sprint(seg.Base, ".dat")))
 			}
-			first := filepath.Join(part, fmt.Sprint(of[0].base, ".dat"))
+			first := filepath.Join(part, fmt.Sprint(of[0].Base, ".dat"))
 			b, err := os.ReadFile(first)
 			if err != nil {
 				t.Fatal(err)
@@ -119,7 +121,7 @@ func TestCrashWithinCompaction(t *testing.T) {
 				t.Fatal(err)
 			}
 		},
-		"not begun": func(*testing.T, string, []segment) {},
+		"not begun": func(*testing.T, string, []logfiles.Segment) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -130,15 +132,15 @@ func TestCrashWithinCompaction(t *testing.T) {
 			cl.Close()
 			s.Close()
 
-			all, err := readSegments(logDir(dir))
+			all, err := logfiles.Read(logDir(dir))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if err := keepAside(dir, all); err != nil {
 				t.Fatal(err)
 			}
-			p := partition{"states", 0}
-			crash(t, partitionDir(logDir(dir), p), all[p])
+			p := logfiles.Partition{Topic: "states", P: 0}
+			crash(t, logfiles.PartitionDir(logDir(dir), p), all[p])
 
 			s = openTest(t, dir)
 			if got := len(readAll(t, s, "states")); got != 64 {
@@ -158,7 +160,7 @@ func TestCrashAfterCompaction(t *testing.T) {
 	cl := client(t, s.Brokers())
 	createTopic(t, cl, "states", compacted())
 	fill(t, cl, "states", 1, func(int) string { return "one key" })
-	all, err := readSegments(logDir(dir))
+	all, err := logfiles.Read(logDir(dir))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,9 @@ type Config struct {
 	Dir string
 	// Log, Redis and SQL embed the store of that name.
 	Log, Redis, SQL bool
+	// CheckSQL errs in one line if the files at SQLPath and HistoryPath, as far as they are there, cannot be used. It is asked
+	// before anything of the directory is changed. Default: all can.
+	CheckSQL func(ctx context.Context, sql, history string) error
 	// LogMaxBytes bounds the log's files on disk. Default DefaultLogMaxBytes, at least MinLogMaxBytes.
 	LogMaxBytes int64
 	// LogSync writes every record through to the disk before it is acknowledged. Without it a power
@@ -47,11 +51,16 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics registers doorstep_embedded_*. Default: none.
 	Metrics prometheus.Registerer
+
+	room func(dir string) error // errs while the log may not be written to; default diskRoom
 }
 
 func (c Config) withDefaults() (Config, error) {
 	if c.LogMaxBytes == 0 {
 		c.LogMaxBytes = DefaultLogMaxBytes
+	}
+	if c.room == nil {
+		c.room = diskRoom
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -77,6 +86,8 @@ type Servers struct {
 	metrics *metrics
 
 	limit atomic.Pointer[limits] // asked for every event, so without a lock
+
+	notKept string // why the log was not kept the last time
 
 	closeOnce sync.Once
 }
@@ -104,6 +115,11 @@ func (s *Servers) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if s.cfg.SQL {
+		if err := s.checkSQL(ctx); err != nil {
+			return err
+		}
+	}
 	if s.cfg.Redis {
 		if s.redis, err = openRedis(time.Now()); err != nil {
 			return err
@@ -116,6 +132,21 @@ func (s *Servers) open(ctx context.Context) (err error) {
 	}
 	s.keep(ctx)
 	return nil
+}
+
+// checkSQL errs if a database is missing or cannot be used.
+func (s *Servers) checkSQL(ctx context.Context) error {
+	if err := checkDatabases(s.cfg.Dir); err != nil || s.cfg.CheckSQL == nil {
+		return err
+	}
+	err := s.cfg.CheckSQL(ctx, s.SQLPath(), s.HistoryPath())
+	if _, ok := errors.AsType[*os.PathError](err); ok {
+		return dirError(s.cfg.Dir, err)
+	}
+	if err != nil {
+		return err
+	}
+	return dropMigrationLocks(s.cfg.Dir)
 }
 
 // Brokers are the addresses of the embedded log, nil if it is not embedded.
@@ -161,18 +192,56 @@ func (s *Servers) RoomToMatch() error {
 	return s.limit.Load().disk
 }
 
-// Run keeps the stores until ctx ends, then closes them. It should be the last to stop.
+// Run keeps the stores until ctx ends, then closes them. It should be the last to stop. It errs when the log
+// could not be written to; nothing works any more then, see Failed.
 func (s *Servers) Run(ctx context.Context) error {
 	defer s.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		s.keepOn(ctx)
+	}()
+	select {
+	case <-ctx.Done():
+		<-kept
+		return nil
+	case <-s.Failed():
+		return s.Err() // without waiting: what asks the broker waits for ever
+	}
+}
+
+func (s *Servers) keepOn(ctx context.Context) {
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 			s.keep(ctx)
 		}
+	}
+}
+
+// Failed is closed once a write to the log has failed. The log answers nobody any more, since what it would
+// acknowledge might be lost: the process should end at once, without waiting for anything that uses the
+// log, and start again where there is room.
+func (s *Servers) Failed() <-chan struct{} {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.broker.failed
+}
+
+// Err is why the log has stopped, in one line; nil while it has not.
+func (s *Servers) Err() error {
+	select {
+	case <-s.Failed():
+		return fmt.Errorf("data directory %s: the log could not be written to and has stopped (%w); nothing that was acknowledged is lost: see that the disk can be written to, and start again", s.cfg.Dir, s.log.broker.err)
+	default:
+		return nil
 	}
 }
 
@@ -207,16 +276,35 @@ func (s *Servers) keep(ctx context.Context) {
 		now.disk = diskLimit(s.cfg.Dir, free)
 		s.metrics.free.Set(float64(free))
 	}
+	if now.disk == nil {
+		err = keepSpare(s.cfg.Dir)
+		if s.cfg.SQL && err == nil {
+			err = noteDatabases(s.cfg.Dir)
+		}
+		if err != nil {
+			s.cfg.Logger.Warn("write to the data directory", "error", err)
+		}
+	}
 	if s.log != nil {
 		size, trimmed, err := s.log.keep(ctx, now.disk != nil)
-		if err != nil && ctx.Err() == nil {
-			s.cfg.Logger.Error("keep the log in its bound", "error", err)
-		}
+		s.tellKept(ctx, err)
 		now.log = logLimit(size, s.cfg.LogMaxBytes)
 		s.metrics.size.Set(float64(size))
 		s.metrics.trimmed.Add(float64(trimmed))
 	}
 	s.tell(now)
+}
+
+// tellKept logs why the log is not kept, once for each reason: on a full disk it would be each second.
+func (s *Servers) tellKept(ctx context.Context, err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != "" && text != s.notKept && ctx.Err() == nil {
+		s.cfg.Logger.Error("keep the log in its bound", "error", err)
+	}
+	s.notKept = text
 }
 
 // tell publishes the limits and logs when one begins or ends to hold.

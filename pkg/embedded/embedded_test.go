@@ -16,12 +16,20 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/embedded/logfiles"
 )
 
 // TestMain runs this binary as a process with an embedded log when a test asks for one to kill.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("EMBEDDED_TEST_DIR"); dir != "" {
 		serve(dir)
+		return
+	}
+	if dir := os.Getenv("EMBEDDED_TEST_WORK"); dir != "" {
+		if err := work(dir); err != nil {
+			fmt.Println(err)
+		}
 		return
 	}
 	os.Exit(m.Run())
@@ -156,11 +164,11 @@ func TestTrimsBehindEveryGroupAndFreesDisk(t *testing.T) {
 
 	size := func() int64 {
 		s.keep(t.Context())
-		all, err := readSegments(logDir(s.cfg.Dir))
+		all, err := logfiles.Read(logDir(s.cfg.Dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return all.size()
+		return all.Size()
 	}
 	full := size()
 	if full < 14<<20 {
@@ -252,9 +260,9 @@ func TestTrimsATransactionalPartitionWhole(t *testing.T) {
 	if _, _, err := s.log.keep(t.Context(), true); err != nil {
 		t.Fatal(err)
 	}
-	of, err := readPartition(partitionDir(logDir(s.cfg.Dir), partition{"deliveries", 0}))
-	if err != nil || sizeOf(of) != 0 {
-		t.Errorf("%d bytes left, %v; want none", sizeOf(of), err)
+	of, err := logfiles.ReadPartition(logfiles.PartitionDir(logDir(s.cfg.Dir), logfiles.Partition{Topic: "deliveries", P: 0}))
+	if err != nil || logfiles.SizeOf(of) != 0 {
+		t.Errorf("%d bytes left, %v; want none", logfiles.SizeOf(of), err)
 	}
 	if got := endOf(t, cl, "deliveries"); got != end {
 		t.Errorf("ends at %d, want %d", got, end)

@@ -1,7 +1,10 @@
 package embedded
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
@@ -51,4 +54,30 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	reg.MustRegister(m.size, m.free, m.trimmed)
 	return m
+}
+
+// spareSize is the disk that is held so that a full one can be trimmed: before records go, it is noted where
+// their partitions end.
+const spareSize = 1 << 20
+
+func spareFile(dir string) string { return filepath.Join(dir, "spare") }
+
+// keepSpare makes the spare file where it is not there.
+func keepSpare(dir string) error {
+	if _, err := os.Stat(spareFile(dir)); err == nil {
+		return nil
+	}
+	return writeFile(spareFile(dir), make([]byte, spareSize))
+}
+
+// withSpare writes, and gives the spare file away where the disk is too full for it.
+func withSpare(dir string, write func() error) error {
+	err := write()
+	if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EDQUOT) {
+		return err
+	}
+	if err := os.Remove(spareFile(dir)); err != nil {
+		return err
+	}
+	return write()
 }

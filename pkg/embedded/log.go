@@ -1,18 +1,22 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/doorstep-dev/doorstep/pkg/embedded/logfiles"
 )
 
 const (
@@ -32,6 +36,8 @@ const (
 	firstRetain = time.Minute
 	// keepTimeout bounds one pass over the log, which talks to a broker in this process.
 	keepTimeout = 30 * time.Second
+	// closeTimeout bounds the notes that are made at a stop.
+	closeTimeout = 5 * time.Second
 )
 
 // logServer is kfake on a directory, kept within its bound.
@@ -47,6 +53,11 @@ type logServer struct {
 
 	compactedSize int64 // of the compacted topics, after their last compaction
 	retainedAt    time.Time
+
+	broker        *brokerLog
+	notedPlaces   []byte
+	notedPlacesAt time.Time
+	notedTopics   time.Time
 }
 
 // openLog mends what a crash left, starts the broker on 127.0.0.1 and connects to it.
@@ -54,17 +65,22 @@ func openLog(cfg Config) (*logServer, error) {
 	l := &logServer{
 		dir: cfg.Dir, bound: cfg.LogMaxBytes, logger: cfg.Logger,
 		kept: make(map[string]bool), readers: cfg.Readers, retainedAt: time.Now().Add(firstRetain - retainEvery),
+		broker: newBrokerLog(cfg.Logger),
 	}
 	for _, t := range cfg.Kept {
 		l.kept[t] = true
 	}
-	if err := errors.Join(undoCompaction(cfg.Dir), raiseWatermarks(cfg.Dir)); err != nil {
-		return nil, fmt.Errorf("mend the embedded log in %s: %w", cfg.Dir, err)
+	err := undoCompaction(cfg.Dir)
+	if err == nil {
+		err = l.mendLog()
 	}
-	var err error
-	if l.cluster, err = kfake.NewCluster(brokerOptions(cfg)...); err != nil {
-		return nil, fmt.Errorf("start the embedded log in %s: %w", cfg.Dir, err)
+	if err != nil {
+		return nil, dirError(cfg.Dir, err)
 	}
+	if l.cluster, err = kfake.NewCluster(brokerOptions(cfg, l.broker)...); err != nil {
+		return nil, dirError(cfg.Dir, fmt.Errorf("start the embedded log: %w", err))
+	}
+	(&gate{dir: cfg.Dir, room: cfg.room}).guard(l.cluster)
 	l.client, err = kgo.NewClient(kgo.SeedBrokers(l.cluster.ListenAddrs()...), kgo.ClientID("doorstep-embedded"))
 	if err != nil {
 		l.cluster.Close()
@@ -74,12 +90,13 @@ func openLog(cfg Config) (*logServer, error) {
 	return l, nil
 }
 
-func brokerOptions(cfg Config) []kfake.Opt {
+func brokerOptions(cfg Config, log *brokerLog) []kfake.Opt {
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.DataDir(logDir(cfg.Dir)),
 		kfake.ClusterID("doorstep"),
-		kfake.WithLogger(brokerLog{cfg.Logger}),
+		kfake.WithLogger(log),
+		kfake.ListenFn(listen),
 		kfake.BrokerConfigs(map[string]string{
 			"default.replication.factor": "1",
 			"log.segment.bytes":          strconv.FormatInt(min(cfg.LogMaxBytes/segmentShare, 16<<20), 10),
@@ -100,10 +117,37 @@ func brokerOptions(cfg Config) []kfake.Opt {
 
 func logDir(dir string) string { return filepath.Join(dir, "log") }
 
-// close writes the log's state down; a start after it is quicker than after a crash.
+// close writes the log's state down; a start after it is quicker than after a crash. A broker that was
+// stopped by a failed write stays as it is.
 func (l *logServer) close() {
+	select {
+	case <-l.broker.failed:
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if end, err := l.ends(ctx); err == nil {
+		_ = writeWatermarks(l.dir, end) // for want of it the next start knows less
+	}
+	_ = l.notePlaces(ctx)
 	l.client.Close()
 	l.cluster.Close()
+}
+
+// note writes down what a start needs that finds the log damaged.
+func (l *logServer) note(ctx context.Context) error {
+	if err := l.noteTopics(); err != nil {
+		return fmt.Errorf("note the topics: %w", err)
+	}
+	if time.Since(l.notedPlacesAt) < notePlacesEvery {
+		return nil
+	}
+	l.notedPlacesAt = time.Now()
+	if err := l.notePlaces(ctx); err != nil {
+		return fmt.Errorf("note the readers' places: %w", err)
+	}
+	return nil
 }
 
 // keep brings the log within its bound, or as low as it can when the disk is short. It returns
@@ -111,11 +155,14 @@ func (l *logServer) close() {
 func (l *logServer) keep(ctx context.Context, diskShort bool) (size, trimmed int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
 	defer cancel()
-	all, err := readSegments(logDir(l.dir))
+	all, err := logfiles.Read(logDir(l.dir))
 	if err != nil {
 		return 0, 0, err
 	}
-	size = all.size()
+	size = all.Size()
+	if err := l.note(ctx); err != nil {
+		return size, 0, err
+	}
 	if err := l.keepCompacted(ctx, all); err != nil {
 		return size, 0, err
 	}
@@ -132,21 +179,21 @@ func (l *logServer) keep(ctx context.Context, diskShort bool) (size, trimmed int
 	if err := l.trim(ctx, all, excess); err != nil {
 		return size, 0, err
 	}
-	after, err := readSegments(logDir(l.dir))
+	after, err := logfiles.Read(logDir(l.dir))
 	if err != nil {
 		return size, 0, err
 	}
-	return after.size(), max(0, size-after.size()), nil
+	return after.Size(), max(0, size-after.Size()), nil
 }
 
 // trim deletes excess bytes of read records, if there are as many.
-func (l *logServer) trim(ctx context.Context, all segments, excess int64) error {
+func (l *logServer) trim(ctx context.Context, all logfiles.Segments, excess int64) error {
 	compacted, err := l.compactedTopics(ctx)
 	if err != nil {
 		return err
 	}
 	for p := range all {
-		if compacted[p.topic] || l.kept[p.topic] {
+		if compacted[p.Topic] || l.kept[p.Topic] {
 			delete(all, p)
 		}
 	}
@@ -159,19 +206,19 @@ func (l *logServer) trim(ctx context.Context, all segments, excess int64) error 
 		return err
 	}
 	expect(groups, l.readers)
-	floor := func(p partition) int64 {
+	floor := func(p logfiles.Partition) int64 {
 		return l.pastMarks(p, all[p], end[p], floorOf(p, end[p], groups))
 	}
 	plan, freed := planTrim(all, floor, end, excess)
 	if len(plan) == 0 {
 		return nil
 	}
-	if err := writeWatermarks(l.dir, end); err != nil {
+	if err := withSpare(l.dir, func() error { return writeWatermarks(l.dir, end) }); err != nil {
 		return err
 	}
 	offsets := make(kadm.Offsets)
 	for p, before := range plan {
-		offsets.AddOffset(p.topic, p.p, before, -1)
+		offsets.AddOffset(p.Topic, p.P, before, -1)
 	}
 	deleted, err := l.admin.DeleteRecords(ctx, offsets)
 	if err = errors.Join(err, deleted.Error()); err != nil {
@@ -183,15 +230,15 @@ func (l *logServer) trim(ctx context.Context, all segments, excess int64) error 
 
 // pastMarks is the floor of p after the end marks that may be all that is left before its end. A
 // segment that cannot be read moves nothing.
-func (l *logServer) pastMarks(p partition, of []segment, end, floor int64) int64 {
+func (l *logServer) pastMarks(p logfiles.Partition, of []logfiles.Segment, end, floor int64) int64 {
 	if floor == end || end-floor > maxMarks {
 		return floor
 	}
 	for i, seg := range of {
-		if seg.base > floor || (i+1 < len(of) && of[i+1].base <= floor) {
+		if seg.Base > floor || (i+1 < len(of) && of[i+1].Base <= floor) {
 			continue
 		}
-		batches, err := readBatches(partitionDir(logDir(l.dir), p), seg.base)
+		batches, err := logfiles.ReadBatches(logfiles.PartitionDir(logDir(l.dir), p), seg.Base)
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			l.logger.Warn("read a segment", "error", err)
 		}
@@ -201,7 +248,7 @@ func (l *logServer) pastMarks(p partition, of []segment, end, floor int64) int64
 }
 
 // ends are the high watermarks of all partitions.
-func (l *logServer) ends(ctx context.Context) (map[partition]int64, error) {
+func (l *logServer) ends(ctx context.Context) (map[logfiles.Partition]int64, error) {
 	listed, err := l.admin.ListEndOffsets(ctx)
 	if err = errors.Join(err, listed.Error()); err != nil {
 		return nil, fmt.Errorf("list end offsets: %w", err)
@@ -209,43 +256,47 @@ func (l *logServer) ends(ctx context.Context) (map[partition]int64, error) {
 	return offsetsOf(listed), nil
 }
 
-func offsetsOf(listed kadm.ListedOffsets) map[partition]int64 {
-	offsets := make(map[partition]int64)
-	listed.Each(func(o kadm.ListedOffset) { offsets[partition{o.Topic, o.Partition}] = o.Offset })
+func offsetsOf(listed kadm.ListedOffsets) map[logfiles.Partition]int64 {
+	offsets := make(map[logfiles.Partition]int64)
+	listed.Each(func(o kadm.ListedOffset) { offsets[logfiles.Partition{Topic: o.Topic, P: o.Partition}] = o.Offset })
 	return offsets
 }
 
 // committed are the places of all groups, by name.
 func (l *logServer) committed(ctx context.Context) (map[string]committed, error) {
-	listed, err := l.admin.ListGroups(ctx)
+	places, err := l.places(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list groups: %w", err)
+		return nil, err
 	}
 	groups := make(map[string]committed)
-	for _, r := range l.admin.FetchManyOffsets(ctx, listed.Groups()...) {
-		if r.Err != nil {
-			return nil, fmt.Errorf("fetch offsets of group %s: %w", r.Group, r.Err)
+	for _, p := range places {
+		if groups[p.Group] == nil {
+			groups[p.Group] = make(committed)
 		}
-		of := make(committed)
-		r.Fetched.Each(func(o kadm.OffsetResponse) {
-			if o.Err == nil && o.At >= 0 {
-				of[partition{o.Topic, o.Partition}] = o.At
-			}
-		})
-		groups[r.Group] = of
+		groups[p.Group][logfiles.Partition{Topic: p.Topic, P: p.Partition}] = p.Offset
 	}
 	return groups, nil
 }
 
-// brokerLog passes the broker's warnings on; it tells each request at the levels below.
-type brokerLog struct{ log *slog.Logger }
-
-func (b brokerLog) Logf(level kfake.LogLevel, format string, args ...any) {
-	switch level {
-	case kfake.LogLevelError:
-		b.log.Error("embedded log: " + fmt.Sprintf(format, args...))
-	case kfake.LogLevelWarn:
-		b.log.Warn("embedded log: " + fmt.Sprintf(format, args...))
-	case kfake.LogLevelNone, kfake.LogLevelInfo, kfake.LogLevelDebug:
+// places are where the readers of all groups are, in order.
+func (l *logServer) places(ctx context.Context) ([]logfiles.Place, error) {
+	listed, err := l.admin.ListGroups(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list groups: %w", err)
 	}
+	var places []logfiles.Place
+	for _, r := range l.admin.FetchManyOffsets(ctx, listed.Groups()...) {
+		if r.Err != nil {
+			return nil, fmt.Errorf("fetch offsets of group %s: %w", r.Group, r.Err)
+		}
+		r.Fetched.Each(func(o kadm.OffsetResponse) {
+			if o.Err == nil && o.At >= 0 {
+				places = append(places, logfiles.Place{Group: r.Group, Topic: o.Topic, Partition: o.Partition, Offset: o.At, Metadata: &o.Metadata})
+			}
+		})
+	}
+	slices.SortFunc(places, func(a, b logfiles.Place) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return places, nil
 }

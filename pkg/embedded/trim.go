@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/doorstep-dev/doorstep/pkg/embedded/logfiles"
 )
 
 // Trimming begins above a share of the bound and goes on to a lower one: there is room for what
@@ -15,7 +17,7 @@ const (
 
 // trimmable is a segment whose records have all been read.
 type trimmable struct {
-	partition
+	logfiles.Partition
 	before  int64 // the offset up to which the partition goes with it
 	size    int64
 	written time.Time
@@ -24,46 +26,46 @@ type trimmable struct {
 // planTrim chooses the segments to delete so that excess bytes go: the oldest first, each
 // partition from its start. floor says up to which offset a partition may go. It returns the
 // offset to trim each partition to, and how many bytes that frees.
-func planTrim(all segments, floor func(partition) int64, end map[partition]int64, excess int64) (map[partition]int64, int64) {
+func planTrim(all logfiles.Segments, floor func(logfiles.Partition) int64, end map[logfiles.Partition]int64, excess int64) (map[logfiles.Partition]int64, int64) {
 	var read []trimmable
 	for p, of := range all {
 		limit := floor(p)
 		for i, seg := range of {
 			before := end[p]
 			if i+1 < len(of) {
-				before = of[i+1].base
+				before = of[i+1].Base
 			}
-			if before > limit || before <= seg.base {
+			if before > limit || before <= seg.Base {
 				break
 			}
-			read = append(read, trimmable{p, before, seg.size, seg.written})
+			read = append(read, trimmable{p, before, seg.Size, seg.Written})
 		}
 	}
 	slices.SortFunc(read, func(a, b trimmable) int {
-		return cmp.Or(a.written.Compare(b.written), cmp.Compare(a.topic, b.topic), cmp.Compare(a.p, b.p), cmp.Compare(a.before, b.before))
+		return cmp.Or(a.written.Compare(b.written), cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.P, b.P), cmp.Compare(a.before, b.before))
 	})
-	plan := make(map[partition]int64)
+	plan := make(map[logfiles.Partition]int64)
 	var freed int64
 	for _, seg := range read {
 		if freed >= excess {
 			break
 		}
-		plan[seg.partition] = max(plan[seg.partition], seg.before)
+		plan[seg.Partition] = max(plan[seg.Partition], seg.before)
 		freed += seg.size
 	}
 	return plan, freed
 }
 
 // committed is what one group has committed: the offset of the next record it wants, by partition.
-type committed map[partition]int64
+type committed map[logfiles.Partition]int64
 
 // floorOf is up to which offset p may be trimmed. Every group that reads the topic must be past
 // it; one that has not committed on this partition holds all of it. A topic that no group reads is
 // held too: its reader is still to come.
-func floorOf(p partition, end int64, groups map[string]committed) int64 {
+func floorOf(p logfiles.Partition, end int64, groups map[string]committed) int64 {
 	floor, readers := end, 0
 	for _, of := range groups {
-		if !of.reads(p.topic) {
+		if !of.reads(p.Topic) {
 			continue
 		}
 		readers++
@@ -82,14 +84,14 @@ func expect(groups map[string]committed, readers map[string][]string) {
 			groups[group] = committed{}
 		}
 		for _, topic := range topics {
-			groups[group][partition{topic, -1}] = 0 // which is no partition's place
+			groups[group][logfiles.Partition{Topic: topic, P: -1}] = 0 // which is no partition's place
 		}
 	}
 }
 
 func (c committed) reads(topic string) bool {
 	for p := range c {
-		if p.topic == topic {
+		if p.Topic == topic {
 			return true
 		}
 	}
@@ -98,10 +100,10 @@ func (c committed) reads(topic string) bool {
 
 // pastMarks moves a floor over the end marks of transactions that follow it: a reader commits the
 // offset after its last record, and would never commit past a mark at the end.
-func pastMarks(floor int64, batches []batch) int64 {
+func pastMarks(floor int64, batches []logfiles.Batch) int64 {
 	for _, b := range batches {
-		if b.first == floor && b.control {
-			floor = b.last + 1
+		if b.First == floor && b.Control {
+			floor = b.Last + 1
 		}
 	}
 	return floor

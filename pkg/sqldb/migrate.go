@@ -16,6 +16,16 @@ func (db *DB) migrate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// A migration takes as long as it takes; that there is none is said at once.
+	within, cancel := context.WithTimeout(ctx, firstTime)
+	defer cancel()
+	pending, err := p.HasPending(within)
+	if err != nil || !pending {
+		if err != nil {
+			err = fmt.Errorf("migrate %s: %w", db.dialect.name, err)
+		}
+		return err
+	}
 	done, err := p.Up(ctx)
 	for _, m := range done {
 		db.log.Info("migrated", "database", db.dialect.name, "migration", m.Source.Path, "duration", m.Duration)

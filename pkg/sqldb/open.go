@@ -10,8 +10,9 @@ import (
 	"strings"
 	"time"
 
-	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
-	_ "modernc.org/sqlite"             // driver "sqlite"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	_ "modernc.org/sqlite" // driver "sqlite"
 )
 
 // dialect is what differs between the two databases.
@@ -29,24 +30,51 @@ const (
 	sqliteReaders = 4
 	// minConnections to PostgreSQL: the one that holds the outbox's lock, and one for all else.
 	minConnections = 2
+
+	// connectTime bounds a connection to PostgreSQL from dialling to being ready, where its URL has no connect_timeout.
+	connectTime = 5 * time.Second
+	// firstTime bounds what is asked first, and whether there are migrations to make: a server that takes a second for each
+	// answer is waited for, one that hangs is told of.
+	firstTime = 20 * time.Second
+	// lockTime bounds taking a lock; heldTime what its holder asks now and then, who must hear soon that it may be lost.
+	lockTime = 20 * time.Second
+	heldTime = 5 * time.Second
 )
 
 func (db *DB) openPostgres(ctx context.Context, cfg Config) error {
 	db.dialect = postgres
-	pool, err := sql.Open("pgx", cfg.PostgresURL)
-	if err != nil {
-		return fmt.Errorf("postgres-url: %w", err) // pgx masks the password
-	}
+	pool := sql.OpenDB(connector{cfg.PostgresURL})
 	pool.SetMaxOpenConns(cfg.MaxConnections)
 	pool.SetMaxIdleConns(cfg.MaxIdle)
 	pool.SetConnMaxIdleTime(cfg.MaxIdleTime)
 	pool.SetConnMaxLifetime(cfg.ConnectionLifetime)
 	db.Write, db.Read = pool, pool
-	if err := db.Ping(ctx); err != nil {
+	within, cancel := context.WithTimeout(ctx, firstTime)
+	defer cancel()
+	if err := db.Ping(within); err != nil {
 		return err
 	}
 	return db.migrate(ctx)
 }
+
+// connector makes connections to PostgreSQL. Settings, and the files that they name, are read anew for each. The pool
+// connects in the background too, without a deadline: a server that hangs would keep the place for ever.
+type connector struct{ url string }
+
+// Connect is driver.Connector's.
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	cfg, err := pgx.ParseConfig(c.url)
+	if err != nil {
+		return nil, fmt.Errorf("postgres-url: %w", err) // pgx masks the password
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = connectTime
+	}
+	return stdlib.GetConnector(*cfg).Connect(ctx)
+}
+
+// Driver is driver.Connector's.
+func (connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 
 func (db *DB) openSQLite(ctx context.Context, path string) error {
 	db.dialect = sqlite
@@ -130,6 +158,8 @@ func (db *DB) TryLock(ctx context.Context, name string) (*Lock, bool, error) {
 		db.locks[name] = true
 		return &Lock{db: db, name: name}, true, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, lockTime)
+	defer cancel()
 	conn, err := db.Write.Conn(ctx)
 	if err != nil {
 		return nil, false, fmt.Errorf("lock %s: %w", name, err)
@@ -153,6 +183,8 @@ func (l *Lock) Held(ctx context.Context) error {
 	if l.conn == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, heldTime)
+	defer cancel()
 	if _, err := l.conn.ExecContext(ctx, `SELECT 1`); err != nil {
 		return fmt.Errorf("lock %s: %w", l.name, err)
 	}

@@ -35,6 +35,9 @@ func (c Config) Validate() error {
 	if c.PostgresURL == "" && c.SQLitePath == "" {
 		return errors.New("postgres-url: is required")
 	}
+	if err := checkURL(c.PostgresURL); err != nil {
+		return err
+	}
 	p := c.pool()
 	switch {
 	case p.MaxConnections < minConnections:
@@ -125,7 +128,7 @@ func (db *DB) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Change runs f in one transaction.
+// Change runs f in one transaction. It errs with ErrUnknown if the database did not say whether it was committed.
 func (db *DB) Change(ctx context.Context, f func(*sql.Tx) error) error {
 	tx, err := db.Write.BeginTx(ctx, nil)
 	if err != nil {
@@ -136,7 +139,7 @@ func (db *DB) Change(ctx context.Context, f func(*sql.Tx) error) error {
 		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("commit: %w", commitError(ctx, err))
 	}
 	return nil
 }
