@@ -80,7 +80,7 @@ func (c Config) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
 	return append(security,
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID("doorstep-"+id),
-		kgo.WithLogger(&clientLog{log: log, said: map[string]time.Time{}}),
+		kgo.WithLogger(&clientLog{log: log}),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
 		// A broker may not have heard yet of a topic that was just made; who writes says how long to wait.
@@ -100,21 +100,20 @@ const maxBatchBytes = 1 << 20
 
 // Ping errs if no broker answers within the context, with ErrRefused if the security settings are why.
 func Ping(ctx context.Context, client *kgo.Client) error {
-	if err := client.Ping(ctx); err != nil {
+	if _, err := Heed(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, client.Ping(ctx) }); err != nil {
 		return fmt.Errorf("kafka: %w", explain(err))
 	}
 	return nil
 }
 
-// sayAgain is how often the log says that a broker cannot be reached; the client tries many times a second.
-const sayAgain = 10 * time.Second
+// sayAgain is how often the log repeats what a client complains of; with brokers away it does many times a second, of
+// every partition.
+const sayAgain = 30 * time.Second
 
 // clientLog passes franz-go's warnings and errors to our log; its chatter only at debug.
 type clientLog struct {
-	log *slog.Logger
-
-	mu   sync.Mutex
-	said map[string]time.Time // by what cannot be reached
+	log  *slog.Logger
+	said told // by message, and by the broker that cannot be reached
 }
 
 func (l *clientLog) Level() kgo.LogLevel {
@@ -125,29 +124,37 @@ func (l *clientLog) Level() kgo.LogLevel {
 }
 
 func (l *clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	var at slog.Level
+	what := msg
+	if msg == "unable to open connection to broker" {
+		what = fmt.Sprint(keyvals[:min(2, len(keyvals))]...)
+	}
+	at := slog.LevelDebug
 	switch {
-	case msg == "unable to open connection to broker" && !l.due(fmt.Sprint(keyvals[:min(2, len(keyvals))]...), time.Now()):
-		at = slog.LevelDebug
-	case msg == "unable to initialize sasl":
-		at = slog.LevelDebug // every connection of every client says so; whoever wanted one gets the error
-	case level == kgo.LogLevelError:
+	case msg == "unable to initialize sasl": // every connection of every client says so; whoever wanted one gets the error
+	case level == kgo.LogLevelError && l.said.due(what, time.Now()):
 		at = slog.LevelError
-	case level == kgo.LogLevelWarn:
+	case level == kgo.LogLevelWarn && l.said.due(what, time.Now()):
 		at = slog.LevelWarn
-	default:
-		at = slog.LevelDebug
 	}
 	l.log.Log(context.Background(), at, "kafka: "+msg, keyvals...)
 }
 
-// due reports whether it is time to say something again.
-func (l *clientLog) due(what string, now time.Time) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if last, said := l.said[what]; said && now.Sub(last) < sayAgain {
+// told remembers when something was last said. The zero told has said nothing.
+type told struct {
+	mu sync.Mutex
+	at map[string]time.Time
+}
+
+// due reports whether it is time to say something, for the first time or again.
+func (t *told) due(what string, now time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if last, said := t.at[what]; said && now.Sub(last) < sayAgain {
 		return false
 	}
-	l.said[what] = now
+	if t.at == nil {
+		t.at = map[string]time.Time{}
+	}
+	t.at[what] = now
 	return true
 }

@@ -38,7 +38,10 @@ func NewFollower(cfg Config, id string, log *slog.Logger, apply func(*kgo.Record
 	client, err := cfg.NewClient(id, log, kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		// The last record may be a transaction's marker: without it the end would never be reached.
-		kgo.KeepControlRecords(), kgo.FetchMaxWait(250*time.Millisecond))
+		kgo.KeepControlRecords(), kgo.FetchMaxWait(250*time.Millisecond),
+		// Sessions spare requests for many partitions; here are few, and a client that is closed tells brokers of the end
+		// of its session, for ten seconds if they hang.
+		kgo.DisableFetchSessions())
 	if err != nil {
 		return nil, err
 	}
@@ -87,12 +90,17 @@ func (f *Follower) Run(ctx context.Context) error {
 // ends asks for the ends of all partitions that hold anything, again until it is told: a broker that is
 // away comes back, and a topic that was just made is not known to all of them at once.
 func (f *Follower) ends(ctx context.Context) (map[partition]int64, error) {
+	began, said := time.Now(), time.Time{}
 	for {
 		target, err := f.listEnds(ctx)
 		if err == nil {
 			return target, nil
 		}
-		f.log.Debug("kafka: ends of followed topics not listed, asking again", "error", err)
+		level := slog.LevelDebug
+		if now := time.Now(); now.Sub(began) > askTime && now.Sub(said) > sayAgain {
+			level, said = slog.LevelWarn, now
+		}
+		f.log.Log(ctx, level, "kafka: waiting for topics that are followed", "topics", f.topics, "error", explain(err))
 		if !wait(ctx, 250*time.Millisecond) {
 			return nil, err
 		}
@@ -100,12 +108,18 @@ func (f *Follower) ends(ctx context.Context) (map[partition]int64, error) {
 }
 
 func (f *Follower) listEnds(ctx context.Context) (map[partition]int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
 	adm := kadm.NewClient(f.client)
-	starts, err := adm.ListStartOffsets(ctx, f.topics...)
+	starts, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return adm.ListStartOffsets(ctx, f.topics...)
+	})
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return nil, fmt.Errorf("follow %v: list start offsets: %w", f.topics, err)
 	}
-	ends, err := adm.ListCommittedOffsets(ctx, f.topics...)
+	ends, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return adm.ListCommittedOffsets(ctx, f.topics...)
+	})
 	if err = errors.Join(err, ends.Error()); err != nil {
 		return nil, fmt.Errorf("follow %v: list end offsets: %w", f.topics, err)
 	}

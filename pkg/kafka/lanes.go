@@ -45,7 +45,8 @@ type Lanes struct {
 	cfg    LanesConfig
 	client *kgo.Client
 	log    *slog.Logger
-	pulse  pulse
+	pulse  Pulse
+	said   told
 
 	// closing ends what the client waits for before it closes.
 	closing context.Context
@@ -106,7 +107,7 @@ func (l *Lanes) Poll(ctx context.Context, n int) ([]Batch, error) {
 		} else if errors.Is(err, kgo.ErrClientClosed) {
 			fatal = err
 		}
-		if fatal == nil {
+		if fatal == nil && l.said.due("fetch", time.Now()) {
 			l.log.Warn("kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
 		}
 	})
@@ -141,6 +142,9 @@ func (l *Lanes) Parts() []*Part {
 	}
 	return out
 }
+
+// Silent errs when the group has not answered for so long that it counts this member out.
+func (l *Lanes) Silent() error { return l.pulse.Silent(time.Now()) }
 
 // Sure reports whether the group still counts this member in, as far as can be known. While it is false, the
 // brokers have not answered for so long that others may own the partitions soon: nothing may begin,
@@ -259,7 +263,9 @@ func (l *Lanes) fetchCommits(ctx context.Context, client *kgo.Client) map[partit
 	out := map[partition]kadm.Offset{}
 	adm := kadm.NewClient(client)
 	for {
-		resp, err := adm.FetchOffsets(ctx, l.cfg.Group)
+		resp, err := Heed(ctx, func(ctx context.Context) (kadm.OffsetResponses, error) {
+			return adm.FetchOffsets(ctx, l.cfg.Group)
+		})
 		if err == nil {
 			err = resp.Error()
 		}

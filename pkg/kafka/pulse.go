@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,20 +13,20 @@ import (
 // of the session timeout is for work that begins at its end, and for clocks.
 const sureFor = SessionTimeout - 3*time.Second
 
-// pulse listens to the client for when the group last heard of us. The client itself gives partitions up
+// Pulse is a hook that listens to the client for when the group last heard of us. The zero Pulse has heard nothing. The client itself gives partitions up
 // only once a heartbeat has failed with all its retries: on a network that hangs, up to three times the
 // session timeout, while others work on them already.
-type pulse struct {
+type Pulse struct {
 	mu    sync.Mutex
 	last  time.Time // when the last request that was answered was sent
 	doubt bool      // the last answer came late, and may say that we are out
 }
 
-var _ kgo.HookBrokerE2E = (*pulse)(nil)
+var _ kgo.HookBrokerE2E = (*Pulse)(nil)
 
 // OnBrokerE2E notes that the group answers. What it says cannot be seen here: if it puts us out, the client
 // gives the partitions up a moment later, and sends no second heartbeat.
-func (p *pulse) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
+func (p *Pulse) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
 	sent := time.Now().Add(-e2e.DurationE2E())
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,8 +45,19 @@ func (p *pulse) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) 
 	}
 }
 
-func (p *pulse) sure(now time.Time) bool {
+func (p *Pulse) sure(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return !p.doubt && now.Sub(p.last) < sureFor
+}
+
+// Silent errs when the group has not answered for as long as it counts a member in: what this process read, another
+// may read by now, or nobody can. Of a group that has never answered it says nothing.
+func (p *Pulse) Silent(now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if silent := now.Sub(p.last); !p.last.IsZero() && silent >= SessionTimeout {
+		return fmt.Errorf("kafka has not answered for %s", silent.Round(time.Second))
+	}
+	return nil
 }

@@ -12,7 +12,7 @@ import (
 
 func TestPulse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var p pulse
+		var p Pulse
 		answer := func(key kmsg.Key, after time.Duration, err error) {
 			p.OnBrokerE2E(kgo.BrokerMetadata{}, int16(key), kgo.BrokerE2E{ReadWait: after, ReadErr: err})
 		}
@@ -45,5 +45,27 @@ func TestPulse(t *testing.T) {
 		want("joined anew", true)
 		wait(t.Context(), sureFor)
 		want("an answer that does not come, to a request to join as well", false)
+	})
+}
+
+func TestPulseSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var p Pulse
+		want := func(what string, silent bool) {
+			t.Helper()
+			if err := p.Silent(time.Now()); (err != nil) != silent {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		want("nothing heard", false)
+		p.OnBrokerE2E(kgo.BrokerMetadata{}, int16(kmsg.JoinGroup), kgo.BrokerE2E{})
+		wait(t.Context(), SessionTimeout-time.Millisecond)
+		want("still counted in", false)
+		wait(t.Context(), time.Millisecond)
+		want("no longer", true)
+		p.OnBrokerE2E(kgo.BrokerMetadata{}, int16(kmsg.Heartbeat), kgo.BrokerE2E{ReadErr: errors.New("cut off")})
+		want("not an answer", true)
+		p.OnBrokerE2E(kgo.BrokerMetadata{}, int16(kmsg.Heartbeat), kgo.BrokerE2E{})
+		want("heard again", false)
 	})
 }

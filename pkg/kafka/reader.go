@@ -123,7 +123,9 @@ func (r *Reader) requests(ctx context.Context, w *wanted, fresh bool) (map[int32
 	if fresh {
 		age = time.Nanosecond
 	}
-	meta, err := r.client.RequestCachedMetadata(ctx, req, age)
+	meta, err := Heed(ctx, func(ctx context.Context) (*kmsg.MetadataResponse, error) {
+		return r.client.RequestCachedMetadata(ctx, req, age)
+	})
 	if err != nil {
 		if err = explain(err); ctx.Err() != nil || errors.Is(err, ErrRefused) || errors.Is(err, kgo.ErrClientClosed) {
 			return nil, nil, errors.Join(ctx.Err(), err)

@@ -55,7 +55,9 @@ func Committed(ctx context.Context, admin *kadm.Client, group string, topics ...
 // while to say so.
 func commitsOf(ctx context.Context, admin *kadm.Client, group string) (kadm.OffsetResponses, error) {
 	for {
-		commits, err := admin.FetchOffsets(ctx, group)
+		commits, err := Heed(ctx, func(ctx context.Context) (kadm.OffsetResponses, error) {
+			return admin.FetchOffsets(ctx, group)
+		})
 		if err == nil {
 			err = commits.Error()
 		}
@@ -71,7 +73,9 @@ func commitsOf(ctx context.Context, admin *kadm.Client, group string) (kadm.Offs
 // Starts are the first offsets that the partitions of topics still hold, by position; topics that do not exist
 // are absent.
 func (r *Reader) Starts(ctx context.Context, topics ...string) (map[string]map[int32]int64, error) {
-	listed, err := r.admin.ListStartOffsets(ctx, topics...)
+	listed, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return r.admin.ListStartOffsets(ctx, topics...)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list start offsets of %v: %w", topics, explain(err))
 	}
@@ -96,7 +100,9 @@ func (r *Reader) Starts(ctx context.Context, topics ...string) (map[string]map[i
 // Ends are the offsets behind the last records of the partitions of topics, those of open transactions included: once a
 // reader of committed records is there, it has read whatever of those transactions is ever committed.
 func (r *Reader) Ends(ctx context.Context, topics ...string) (map[string]map[int32]int64, error) {
-	listed, err := r.admin.ListEndOffsets(ctx, topics...)
+	listed, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return r.admin.ListEndOffsets(ctx, topics...)
+	})
 	if err = errors.Join(err, listed.Error()); err != nil {
 		return nil, fmt.Errorf("list end offsets of %v: %w", topics, explain(err))
 	}
@@ -112,11 +118,15 @@ func (r *Reader) Ends(ctx context.Context, topics ...string) (map[string]map[int
 
 // bounds are the first offsets and the first that are not committed yet.
 func bounds(ctx context.Context, admin *kadm.Client, topics []string) (starts, ends kadm.ListedOffsets, err error) {
-	starts, err = admin.ListStartOffsets(ctx, topics...)
+	starts, err = Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return admin.ListStartOffsets(ctx, topics...)
+	})
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return nil, nil, fmt.Errorf("list start offsets of %v: %w", topics, explain(err))
 	}
-	ends, err = admin.ListCommittedOffsets(ctx, topics...)
+	ends, err = Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return admin.ListCommittedOffsets(ctx, topics...)
+	})
 	if err = errors.Join(err, ends.Error()); err != nil {
 		return nil, nil, fmt.Errorf("list end offsets of %v: %w", topics, explain(err))
 	}
@@ -221,7 +231,9 @@ func dropTrimmed(ctx context.Context, client *kgo.Client, left map[partition]int
 	for p := range left {
 		topics = append(topics, p.topic)
 	}
-	starts, err := kadm.NewClient(client).ListStartOffsets(ctx, topics...)
+	starts, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return kadm.NewClient(client).ListStartOffsets(ctx, topics...)
+	})
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return err
 	}

@@ -196,12 +196,9 @@ func AwaitTopics(ctx context.Context, cfg Config, id string, log *slog.Logger, t
 }
 
 func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topics []string) error {
-	adm, said := kadm.NewClient(client), false
+	adm, said := kadm.NewClient(client), time.Time{}
 	for {
-		details, err := adm.ListTopics(ctx, topics...)
-		if err == nil {
-			err = details.Error()
-		}
+		err := listAll(ctx, adm, topics)
 		if err == nil {
 			return nil
 		}
@@ -211,12 +208,28 @@ func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topi
 		if err = explain(err); errors.Is(err, ErrRefused) {
 			return fmt.Errorf("kafka: %w", err)
 		}
-		if !said {
-			said = true
+		if now := time.Now(); now.Sub(said) > sayAgain {
+			said = now
 			log.Warn("waiting for topics; 'doorstep topics apply' makes them", "topics", topics, "error", err)
 		}
 		if !wait(ctx, 250*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
+}
+
+// askTime bounds one question to brokers that may hang, before it is said and asked again.
+const askTime = 5 * time.Second
+
+// listAll errs unless all topics are there.
+func listAll(ctx context.Context, adm *kadm.Client, topics []string) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	details, err := Heed(ctx, func(ctx context.Context) (kadm.TopicDetails, error) {
+		return adm.ListTopics(ctx, topics...)
+	})
+	if err == nil {
+		err = details.Error()
+	}
+	return err
 }

@@ -57,6 +57,7 @@ type TransactOptions struct {
 	Room     func() error // nil, or: nothing is read while it errs
 	Started  func()       // nil, or called each time before the first poll of a session
 	Ended    func(Transaction)
+	Pulse    *Pulse // nil, or listens to the group over all sessions
 }
 
 // Transaction is one transaction that ended.
@@ -121,12 +122,16 @@ type session struct {
 	commits int
 	backoff time.Duration
 	full    bool // there was no room when last asked
+	said    told
 }
 
 func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID string) (*session, error) {
 	shared, err := cfg.options(o.Name, log)
 	if err != nil {
 		return nil, fmt.Errorf("kafka transactions of %s: %w", o.Name, err)
+	}
+	if o.Pulse != nil {
+		shared = append(shared, kgo.WithHooks(o.Pulse))
 	}
 	inner, err := kgo.NewGroupTransactSession(append(shared,
 		kgo.ConsumerGroup(cfg.TopicPrefix+o.Name),
@@ -235,7 +240,7 @@ func (s *session) poll(ctx context.Context) ([]*kgo.Record, error) {
 		if errors.Is(e.Err, kerr.FencedInstanceID) {
 			return nil, e.Err
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && s.said.due("fetch", time.Now()) {
 			s.log.Warn("fetch failed", "reader", s.options.Name, "topic", e.Topic, "partition", e.Partition, "error", e.Err)
 		}
 	}

@@ -57,7 +57,7 @@ type view struct {
 	Webhook       string // its name, else its id
 	ID            string // its id; empty where Webhook says it
 	Title         string // the webhook, short enough for a subject
-	Receiver      string // host and path; empty: not known
+	Receiver      string // host and path, tokens left out; empty: not known
 	Deleted       bool
 	RaisedAt      time.Time
 	Since         time.Time // start of the streak
@@ -131,13 +131,27 @@ func tenantOf(f Facts) string {
 	return name + " (" + line(f.Notice.Tenant, maxLine) + ")"
 }
 
-// receiver is what may be shown of a webhook's URL: host and path. Empty if it cannot be read.
+// receiver is what may be shown of a webhook's URL: host and path, without what may be a token. Empty if it cannot
+// be read.
 func receiver(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return ""
 	}
-	return u.Host + strings.TrimSuffix(u.EscapedPath(), "/")
+	segments := strings.Split(strings.TrimSuffix(u.EscapedPath(), "/"), "/")
+	for i, s := range segments {
+		if tokenLike(s) {
+			segments[i] = "***"
+		}
+	}
+	return u.Host + strings.Join(segments, "/")
+}
+
+// tokenLike reports whether part of a path may be what only the receiver and its owner are to know: mails go
+// through many hands.
+func tokenLike(segment string) bool {
+	const shortest = 16
+	return len(segment) >= shortest && strings.ContainsAny(segment, "0123456789") && strings.ContainsFunc(segment, unicode.IsLetter)
 }
 
 func lastError(n failure.Notice) string {

@@ -225,3 +225,22 @@ func TestOthersWords(t *testing.T) {
 		}
 	})
 }
+
+// Mails go through many hands, so what looks like a token in a receiver's path is left out, of the subject too.
+func TestTokensInPathsAreLeftOut(t *testing.T) {
+	for path, want := range map[string]string{
+		"/hooks/orders":                         "/hooks/orders",
+		"/hooks/b01ef2a4c9d8e7f6a5b4":           "/hooks/***",
+		"/t/0123456789abcdef/in?key=hidden":     "/t/***/in",
+		"/hooks/11111111-2222-4333-8444-aaaaaa": "/hooks/***",
+		"/hooks/internationalization":           "/hooks/internationalization",
+		"/hooks/2026112212000000":               "/hooks/2026112212000000",
+	} {
+		f := facts(failure.NoticeWarning)
+		f.Webhook.Name, f.Webhook.URL = "", "https://erp.example.com"+path
+		m := compose(t, f)
+		if !strings.Contains(m.Subject, "to erp.example.com"+want+" keeps") || !strings.Contains(m.Text, "erp.example.com"+want+"\n") {
+			t.Errorf("%s: subject %q, want %s", path, m.Subject, want)
+		}
+	}
+}

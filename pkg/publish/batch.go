@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"sync"
+
+	"github.com/doorstep-dev/doorstep/pkg/event"
 )
 
 // batch gathers the results of one call.
@@ -14,13 +16,13 @@ type batch struct {
 	done    chan struct{} // closed when none is left
 }
 
-func newBatch(n int) *batch {
-	b := &batch{results: make([]Result, n), left: n, done: make(chan struct{})}
-	if n == 0 {
+func newBatch(events []event.Event) *batch {
+	b := &batch{results: make([]Result, len(events)), left: len(events), done: make(chan struct{})}
+	if len(events) == 0 {
 		close(b.done)
 	}
-	for i := range b.results {
-		b.results[i].Err = ErrUnavailable // until it is known
+	for i, e := range events {
+		b.results[i] = Result{EventID: e.ID, Err: ErrUnavailable} // until it is known
 	}
 	return b
 }

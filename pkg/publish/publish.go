@@ -150,10 +150,16 @@ func (p *Publisher) Client() *kgo.Client { return p.client }
 // Ping errs if no broker answers within the context.
 func (p *Publisher) Ping(ctx context.Context) error { return kafka.Ping(ctx, p.client) }
 
+// lastAnswer is how long after an event's time the client may say what became of it. It looks at its time-outs when a
+// request ends, and with brokers that take connections and say nothing that is many times the time-out.
+const lastAnswer = time.Second
+
 // Publish takes events in and returns when each is durable or refused, with one result for each in
-// their order. When ctx ends first, those that are still in flight count as unavailable.
+// their order. When ctx ends first, or the time for an event, those that are still in flight count as unavailable.
 func (p *Publisher) Publish(ctx context.Context, c Caller, events ...event.Event) []Result {
-	b := newBatch(len(events))
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout+lastAnswer)
+	defer cancel()
+	b := newBatch(events)
 	for i, e := range events {
 		p.Submit(c, e, func(r Result) { b.set(i, r) })
 	}
@@ -161,7 +167,8 @@ func (p *Publisher) Publish(ctx context.Context, c Caller, events ...event.Event
 }
 
 // Submit takes an event in without waiting: done is called once, as soon as the event is durable or
-// refused, perhaps before Submit returns, and must not block. When too much is in flight it is
+// refused, perhaps before Submit returns, and must not block. With brokers that hang, that may be long after the
+// time for an event. When too much is in flight it is
 // refused with ErrBusy.
 func (p *Publisher) Submit(c Caller, e event.Event, done func(Result)) {
 	p.submit(c, e, done, p.tryAcquire)
