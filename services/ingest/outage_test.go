@@ -2,7 +2,12 @@ package ingest_test
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,6 +16,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
+
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/testkit"
 )
 
 func TestKafkaGoesAndComesBack(t *testing.T) {
@@ -185,5 +193,100 @@ func TestStopIsBounded(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("still running")
+	}
+}
+
+// TestEveryMethodWhileKafkaHangs: a broker that takes connections and says nothing is answered for like one that is
+// gone, in time, by every method that needs it; and the log does not tell of every event.
+func TestEveryMethodWhileKafkaHangs(t *testing.T) {
+	brokers, network := testkit.BrokerBehind(t)
+	b := &broker{t: t, cfg: kafka.Config{Brokers: brokers, TopicPrefix: "t.", RetryTiers: "1m", Embedded: true}}
+	b.prepare()
+	s := runReady(t, b.config())
+	needsKafka := map[string]func() error{
+		"Publish": func() error {
+			_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("")})
+			return err
+		},
+		"PublishBatch": func() error {
+			r, err := s.client.PublishBatch(as(t, acmeKey), &pb.PublishBatchRequest{Events: []*pb.Event{card("")}})
+			if e := r.GetResults(); err == nil && e[0].GetError() != nil {
+				err = status.Error(codes.Code(e[0].GetError().GetCode()), e[0].GetError().GetMessage()) //nolint:gosec // 0 to 16
+			}
+			return err
+		},
+		"PublishStream": func() error {
+			stream := open(t, s, acmeKey)
+			send(t, stream, 1, card(""))
+			ack, err := stream.Recv()
+			if e := ack.GetResult().GetError(); err == nil && e != nil {
+				err = status.Error(codes.Code(e.GetCode()), e.GetMessage()) //nolint:gosec // 0 to 16
+			}
+			return err
+		},
+	}
+	var methods []string
+	for _, m := range pb.IngestService_ServiceDesc.Methods {
+		methods = append(methods, m.MethodName)
+	}
+	for _, m := range pb.IngestService_ServiceDesc.Streams {
+		methods = append(methods, m.StreamName)
+	}
+	slices.Sort(methods)
+	if told := slices.Sorted(maps.Keys(needsKafka)); !slices.Equal(told, methods) {
+		t.Fatalf("the service has %v, this test %v", methods, told)
+	}
+	for name, call := range needsKafka {
+		if err := call(); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	network.Hang()
+	var all sync.WaitGroup
+	for name, call := range needsKafka {
+		for range 50 {
+			all.Go(func() {
+				began := time.Now()
+				err := call()
+				if took := time.Since(began); status.Code(err) != codes.Unavailable || took > 10*time.Second {
+					t.Errorf("%s: %v after %s", name, err, took)
+				}
+				if strings.Contains(fmt.Sprint(err), "127.0.0.1") {
+					t.Errorf("%s tells an address: %v", name, err)
+				}
+			})
+		}
+	}
+	all.Wait()
+	eventually(t, "still ready", func() bool { return s.Ready() != nil })
+	if h := healthOf(t, s); h != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("health %s", h)
+	}
+	lines := 0
+	for line := range strings.Lines(s.log.String()) {
+		if !strings.Contains(line, `"level":"DEBUG"`) {
+			lines++
+		}
+	}
+	if lines > 20 {
+		t.Errorf("%d lines:\n%s", lines, s.log.String())
+	}
+	network.Heal()
+	eventually(t, "not ready again", func() bool { return s.Ready() == nil })
+	for name, call := range needsKafka {
+		if err := call(); err != nil {
+			t.Errorf("%s with Kafka back: %v", name, err)
+		}
+	}
+	network.Hang()
+	s.stop()
+	select {
+	case err := <-s.ended:
+		if err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+	case <-time.After(8 * time.Second): // with what is in flight
+		stacks := make([]byte, 1<<20)
+		t.Errorf("not stopped:\n%s", stacks[:runtime.Stack(stacks, true)])
 	}
 }

@@ -40,6 +40,7 @@ type Service struct {
 	handler  *handler
 
 	matching atomic.Bool
+	pulse    kafka.Pulse // of the matchers' group
 }
 
 // New makes a matcher; Run runs it. No server need be there yet.
@@ -110,6 +111,9 @@ func (s *Service) Ready() error {
 	if !s.matching.Load() {
 		return errors.New("matcher: not reading events yet")
 	}
+	if err := s.pulse.Silent(time.Now()); err != nil {
+		return fmt.Errorf("matcher: %w", err)
+	}
 	return nil
 }
 
@@ -173,12 +177,15 @@ func (s *Service) match(ctx context.Context) error {
 		Name: name, Instance: s.cfg.Instance, Topic: t.Events, Room: s.cfg.Room,
 		Started: func() { s.matching.Store(true) },
 		Ended:   s.ended,
+		Pulse:   &s.pulse,
 	}, s.handler.handle)
 }
 
 // prepare learns what duplicates are told by.
 func (s *Service) prepare(ctx context.Context) error {
-	details, err := kadm.NewClient(s.client).ListTopics(ctx, s.topics.Events)
+	details, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.TopicDetails, error) {
+		return kadm.NewClient(s.client).ListTopics(ctx, s.topics.Events)
+	})
 	if err = errors.Join(err, details.Error()); err != nil {
 		return fmt.Errorf("id of topic %s: %w", s.topics.Events, err)
 	}

@@ -56,11 +56,15 @@ func (s *Service) suspended(ctx context.Context, webhookID string, since time.Ti
 // suspendedSince is the part of the topic that holds a webhook's deliveries suspended since a time, and others'.
 func (s *Service) suspendedSince(ctx context.Context, webhookID string, since time.Time) (kafka.Span, error) {
 	topic, admin := s.topics.Suspended, kadm.NewClient(s.lanes.Client())
-	starts, err := admin.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topic)
+	starts, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return admin.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topic)
+	})
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return kafka.Span{}, err
 	}
-	ends, err := admin.ListCommittedOffsets(ctx, topic)
+	ends, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return admin.ListCommittedOffsets(ctx, topic)
+	})
 	if err = errors.Join(err, ends.Error()); err != nil {
 		return kafka.Span{}, err
 	}

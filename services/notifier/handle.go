@@ -98,6 +98,9 @@ func (s *Service) try(l *letter, a tenant.Administrator) fate {
 		return fate{result: failure.MailKept, mail: m}
 	}
 	if err = s.sender.Send(ctx, m); err == nil {
+		if s.unsent.Swap(false) {
+			s.log.Info("mails are sent again")
+		}
 		return fate{result: failure.MailSent, mail: m}
 	}
 	return s.failed(l, m, err)
@@ -111,13 +114,15 @@ func (s *Service) failed(l *letter, m mail.Message, err error) fate {
 	l.tries++
 	n := l.entry.notice
 	v := judge(s.cfg.Waits, l.tries, err, mail.Permanent(err), s.now(), l.entry.until, s.jitter())
-	log := s.log.With("notice", n.ID, "kind", n.Kind, "tenant", n.Tenant, "webhook", n.WebhookID,
-		"administrator", l.administrator, "try", l.tries, "error", err)
+	about := []any{"notice", n.ID, "kind", n.Kind, "tenant", n.Tenant, "webhook", n.WebhookID,
+		"administrator", l.administrator, "try", l.tries, "error", err}
 	if v.over {
-		log.Error("a mail has failed for good")
+		s.log.Error("a mail has failed for good", about...)
 		return fate{result: failure.MailFailed, mail: m, why: v.why}
 	}
-	log.Warn("a mail was not sent, trying again", "again", v.again)
+	// A mail server that is away keeps them all waiting.
+	s.unsent.Store(true)
+	s.seldom.Warn(s.work, s.log, "a mail was not sent, trying again", append(about, "again", v.again)...)
 	s.metrics.retries.Inc()
 	if err := s.mailed.Release(s.life, l.id); err != nil {
 		s.log.Debug("redis keeps the lease of a mail for its time", "error", err)
@@ -166,7 +171,7 @@ func (s *Service) write(l *letter, a tenant.Administrator, f fate) bool {
 		if s.life.Err() != nil {
 			return false
 		}
-		s.log.Warn("what came of a mail is not written, trying again", "notice", n.NoticeID, "error", err)
+		s.seldom.Warn(s.life, s.log, "what came of a mail is not written, trying again", "notice", n.NoticeID, "error", err)
 		if !pause(s.life, writeAgain) {
 			return false
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/mail"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
@@ -63,6 +64,8 @@ type Service struct {
 	running          sync.WaitGroup // letters
 
 	polling atomic.Bool
+	unsent  atomic.Bool // the last mail was not sent, and is tried again
+	seldom  obs.Seldom
 }
 
 // New makes a notifier; Run runs it. No server need be there yet.
@@ -159,6 +162,9 @@ func (s *Service) Ready() error {
 	if _, generation := s.lanes.Client().GroupMetadata(); !s.polling.Load() || generation < 0 {
 		return errors.New("notifier: not in its group yet")
 	}
+	if err := s.lanes.Silent(); err != nil {
+		return fmt.Errorf("notifier: %w", err)
+	}
 	if parts := s.desk.unread(s.lanes.Parts()); len(parts) > 0 {
 		return fmt.Errorf("notifier: reading %d partitions of notices", len(parts))
 	}
@@ -235,7 +241,7 @@ func (s *Service) watch(ctx context.Context) error {
 		}
 		s.survey(ctx)
 		if err := s.lanes.Commit(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("commit failed, it is tried again", "error", err)
+			s.seldom.Warn(ctx, s.log, "commit failed, it is tried again", "error", err)
 		}
 		if now := s.now(); now.Sub(forgot) > forgetEvery {
 			forgot = now

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 )
 
 // survey asks where the partitions start and end that are not read yet.
@@ -16,12 +18,16 @@ func (s *Service) survey(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	admin, topic := kadm.NewClient(s.lanes.Client()), s.topics.Notices
-	starts, err := admin.ListStartOffsets(ctx, topic)
+	starts, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return admin.ListStartOffsets(ctx, topic)
+	})
 	if err = errors.Join(err, starts.Error()); err != nil {
 		s.log.Debug("starts of notices not listed, asking again", "error", err)
 		return
 	}
-	ends, err := admin.ListCommittedOffsets(ctx, topic)
+	ends, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return admin.ListCommittedOffsets(ctx, topic)
+	})
 	if err = errors.Join(err, ends.Error()); err != nil {
 		s.log.Debug("ends of notices not listed, asking again", "error", err)
 		return

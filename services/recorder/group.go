@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 )
 
 const (
@@ -30,7 +31,9 @@ const (
 type group struct {
 	name   string
 	client *kgo.Client
+	pulse  kafka.Pulse
 	log    *slog.Logger
+	seldom obs.Seldom
 
 	// hand is held from reading a batch to its commit.
 	hand chan struct{}
@@ -63,7 +66,7 @@ func newGroup(cfg Config, topics []string, log *slog.Logger) (*group, error) {
 		// The ends of transactions are committed past too: else there would always seem to be something left.
 		kgo.KeepControlRecords(),
 		kgo.DisableAutoCommit(), kgo.SessionTimeout(kafka.SessionTimeout), kgo.HeartbeatInterval(time.Second),
-		kgo.FetchMaxBytes(fetchBytes),
+		kgo.FetchMaxBytes(fetchBytes), kgo.WithHooks(&g.pulse),
 		kgo.OnPartitionsAssigned(g.assigned), kgo.OnPartitionsRevoked(g.revoked), kgo.OnPartitionsLost(g.lost),
 	}
 	if cfg.Instance != "" {
@@ -121,7 +124,7 @@ func (g *group) poll(ctx context.Context, n int) ([]*kgo.Record, error) {
 		case errors.Is(err, kgo.ErrClientClosed):
 			fatal = err
 		default:
-			g.log.Warn("kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
+			g.seldom.Warn(ctx, g.log, "kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
 		}
 	})
 	if fatal != nil {
@@ -134,7 +137,7 @@ func (g *group) poll(ctx context.Context, n int) ([]*kgo.Record, error) {
 func (g *group) finish(ctx context.Context, records []*kgo.Record) {
 	g.note(records)
 	if err := g.commit(ctx); err != nil {
-		g.log.Warn("kafka: commit failed, it is tried again", "error", err)
+		g.seldom.Warn(ctx, g.log, "kafka: commit failed, it is tried again", "error", err)
 	}
 	<-g.hand
 }

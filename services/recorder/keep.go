@@ -14,6 +14,8 @@ const (
 	retainEvery = time.Hour
 	// daysAhead are made before their time.
 	daysAhead = 3 * 24 * time.Hour
+	// retainTime bounds it: a server that hangs is asked again.
+	retainTime = 10 * time.Minute
 	// watchEvery is how often the lag is counted.
 	watchEvery = 5 * time.Second
 	// watchTime bounds counting it.
@@ -29,6 +31,8 @@ func (s *Service) retain(ctx context.Context) {
 }
 
 func (s *Service) retainOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, retainTime)
+	defer cancel()
 	store := s.store.Load()
 	lock, ours, err := store.TryLock(ctx, "recorder.retention")
 	if err != nil || !ours {

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
@@ -43,6 +44,7 @@ type Service struct {
 	metrics *metrics
 	client  *kgo.Client // for what is not read in the group
 	keep    *quarantine.Quarantine
+	seldom  obs.Seldom
 
 	store atomic.Pointer[sqlhistory.Store] // nil until SQL answered
 	group atomic.Pointer[group]            // nil until then
@@ -92,6 +94,9 @@ func (s *Service) Ready() error {
 		return fmt.Errorf("recorder: SQL has taken nothing for %s", took.Round(time.Second))
 	case g == nil || !g.joined():
 		return errors.New("recorder: not in its group yet")
+	}
+	if err := g.pulse.Silent(s.now()); err != nil {
+		return fmt.Errorf("recorder: %w", err)
 	}
 	return nil
 }
@@ -149,8 +154,8 @@ func (s *Service) open(ctx context.Context) (*sqlhistory.Store, error) {
 		if err == nil || ctx.Err() == nil && s.cfg.SQL.PostgresURL == "" {
 			return store, err
 		}
-		if wait == firstWait && ctx.Err() == nil {
-			s.log.Warn("SQL cannot be used; trying again", "error", err)
+		if ctx.Err() == nil {
+			s.seldom.Warn(ctx, s.log, "waiting for SQL; trying again", "error", err)
 		}
 		if !pause(ctx, wait) {
 			return nil, context.Cause(ctx)

@@ -72,9 +72,7 @@ func (s *Service) persist(ctx, work context.Context, batch *history.Batch) error
 			return err
 		}
 		s.metrics.retries.Inc()
-		if wait == firstWait {
-			s.log.Warn("SQL does not take the batch in hand; trying again, nothing is read meanwhile", "error", err)
-		}
+		s.seldom.Warn(ctx, s.log, "SQL does not take the batch in hand; trying again, nothing is read meanwhile", "error", err)
 		if !pause(ctx, wait) {
 			return context.Cause(ctx)
 		}

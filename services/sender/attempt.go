@@ -56,8 +56,13 @@ func (s *Service) attempt(h *held) {
 // deliver makes one POST and ends the record with what comes of it.
 func (s *Service) deliver(h *held, w webhook.Webhook, e *entry, started time.Time) {
 	d := h.delivery
+	secrets, err := s.signers.of(w, started)
+	if err != nil {
+		s.unreadable(h, w, err, started)
+		return
+	}
 	treatment := treat(w, s.settings.Tenant(w.Tenant))
-	outcome := s.send(w, d, started, treatment.timeout)
+	outcome := s.send(w, d, secrets, started, treatment.timeout)
 	ended := s.now()
 
 	switch outcome.ErrorCode {
@@ -97,24 +102,29 @@ func (s *Service) generation(w webhook.Webhook) uint64 {
 	return w.Generation
 }
 
+// unreadable parks a delivery whose webhook's secrets cannot be read here. That is no fault of the receiver: no try is
+// used, nothing counts as a failure, and it is tried again until the key is there or the secret is replaced.
+func (s *Service) unreadable(h *held, w webhook.Webhook, why error, started time.Time) {
+	now := s.now()
+	s.metrics.secretsUnreadable.Inc()
+	if s.signers.tell(w.ID, now) {
+		s.log.Error("a webhook's secrets cannot be read, its deliveries wait; give this sender the sealing key, or replace what is unreadable",
+			"webhook", w.ID, "tenant", w.Tenant, "error", why)
+	}
+	s.dispatcher.finished(w.ID, now.Sub(started), false, now)
+	s.settle(h, parkIt, "", time.Time{})
+}
+
 // send signs and POSTs.
-func (s *Service) send(w webhook.Webhook, d delivery.Delivery, at time.Time, timeout time.Duration) delivery.Outcome {
-	signer, err := s.signers.of(w)
-	if err != nil {
-		s.log.Warn("nothing can be signed", "delivery", d.ID, "webhook", w.ID, "error", err)
-		return delivery.Outcome{URL: w.URL, ErrorCode: "secret", Error: "nothing was sent: the webhook's signing secret cannot be read; " +
-			"ask Doorstep's operator to look in the sender's log for its key, or delete the webhook and register it anew"}
-	}
-	header := make([]delivery.Header, 0, len(w.Headers)+5)
-	for _, h := range w.Headers {
-		header = append(header, delivery.Header(h))
-	}
+func (s *Service) send(w webhook.Webhook, d delivery.Delivery, secrets prepared, at time.Time, timeout time.Duration) delivery.Outcome {
+	header := make([]delivery.Header, 0, len(secrets.headers)+5)
+	header = append(header, secrets.headers...)
 	header = append(header,
 		delivery.Header{Name: HeaderEventType, Value: d.EventType},
 		delivery.Header{Name: HeaderEventID, Value: d.EventID},
 		delivery.Header{Name: signature.HeaderID, Value: d.ID},
 		delivery.Header{Name: signature.HeaderTimestamp, Value: signature.Timestamp(at)})
-	if sig := signer.Sign(d.ID, at, d.Body); sig != "" {
+	if sig := secrets.signer.Sign(d.ID, at, d.Body); sig != "" {
 		header = append(header, delivery.Header{Name: signature.HeaderSignature, Value: sig})
 	}
 	return s.post.Post(s.work, post.Request{URL: w.URL, Header: header, Body: d.Body, ContentType: d.ContentType, Timeout: timeout})

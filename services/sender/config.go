@@ -1,10 +1,12 @@
 package sender
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
@@ -15,11 +17,13 @@ import (
 
 // Config is the sender's settings.
 type Config struct {
-	Kafka    kafka.Config      `kong:"-"`
-	Redis    redisstate.Config `kong:"-"`
-	Egress   egress.Policy     `kong:"-"` // what may be a target
-	Instance string            `kong:"-"` // static membership; empty: dynamic
-	Version  string            `kong:"-"` // for the header User-Agent
+	Kafka    kafka.Config            `kong:"-"`
+	Redis    redisstate.Config       `kong:"-"`
+	Egress   egress.Policy           `kong:"-"` // what may be a target
+	RootCAs  *x509.CertPool          `kong:"-"` // whom to trust in TLS; default the system's
+	Sealing  credentials.SealingKeys `kong:"-"` // open what consoles seal
+	Instance string                  `kong:"-"` // static membership; empty: dynamic
+	Version  string                  `kong:"-"` // for the header User-Agent
 
 	MaxInFlight     int `name:"sender-max-in-flight" env:"DOORSTEP_SENDER_MAX_IN_FLIGHT" default:"2048" help:"POSTs in flight in this sender."`
 	MaxQueued       int `name:"sender-max-queued" env:"DOORSTEP_SENDER_MAX_QUEUED" default:"20000" help:"Deliveries queued in this sender's memory, at most 64 MiB of them."`
@@ -43,7 +47,7 @@ func (c Config) Validate() error {
 	}
 	positive("warn-after", c.WarnAfter)
 	positive("disable-after", c.DisableAfter)
-	return errors.Join(append(errs, c.Kafka.Validate())...)
+	return errors.Join(append(errs, c.Kafka.Validate(), c.Sealing.Validate())...)
 }
 
 func (c Config) policy() failure.Policy {

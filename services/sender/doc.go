@@ -17,6 +17,10 @@
 // every record that follows from it is acknowledged by the log, and offsets are committed only behind
 // done records; what is done behind an unfinished one stands in the commit metadata.
 //
+// What is secret of a webhook is opened when a webhook or its version is first sent to, and kept in memory. A delivery
+// whose webhook's secrets cannot be read here, as its sealing key is missing or they are damaged, is parked: no try is
+// used and nothing counts as a failure, since it is not the receiver's.
+//
 // # After kill -9
 //
 // Attempted again are the deliveries that were in flight and those finished since the last commit

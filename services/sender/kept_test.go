@@ -76,9 +76,9 @@ func TestAttemptsHoldNoSecrets(t *testing.T) {
 	}
 	w := r.webhook(rec.URL+"/w", func(w *webhook.Webhook) {
 		w.SigningKeys[0].Secret.Bytes = key
-		w.Headers = []webhook.Header{{Name: "X-Team", Value: "blue"}}
+		w.Headers = []webhook.Header{{Name: "X-Team", Value: webhook.Plain([]byte("blue"))}}
 		for name, value := range secrets {
-			w.Headers = append(w.Headers, webhook.Header{Name: name, Value: value})
+			w.Headers = append(w.Headers, webhook.Header{Name: name, Value: webhook.Plain([]byte(value))})
 		}
 	})
 	r.deliver(w, 1)

@@ -17,6 +17,8 @@ type metrics struct {
 	duration         prometheus.Histogram
 	lateness         prometheus.Histogram
 	settledTotal     *prometheus.CounterVec
+
+	secretsUnreadable prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -39,8 +41,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		settledTotal: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "doorstep_deliveries_settled_total", Help: "Deliveries ended or moved without an attempt: parked, put_off, suspended, cancelled.",
 		}, []string{"fate"}),
+		secretsUnreadable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "doorstep_sender_secrets_unreadable_total", Help: "Deliveries parked because their webhook's secrets cannot be read here.",
+		}),
 	}
-	reg.MustRegister(m.attempts, m.publishToAttempt, m.duration, m.lateness, m.settledTotal)
+	reg.MustRegister(m.attempts, m.publishToAttempt, m.duration, m.lateness, m.settledTotal, m.secretsUnreadable)
 	return m
 }
 

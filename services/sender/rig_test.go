@@ -75,9 +75,15 @@ func (r *rig) log() *slog.Logger {
 // start runs a sender; the returned stop ends it and waits.
 func (r *rig) start(instance string) (stop func()) {
 	r.t.Helper()
+	return r.startObserved(instance, r.log(), prometheus.NewRegistry())
+}
+
+// startObserved is start with a log and metrics to look at.
+func (r *rig) startObserved(instance string, log *slog.Logger, metrics *prometheus.Registry) (stop func()) {
+	r.t.Helper()
 	cfg := r.cfg
 	cfg.Instance = instance
-	s, err := sender.New(cfg, r.log(), prometheus.NewRegistry())
+	s, err := sender.New(cfg, log, metrics)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func TestSecretsInHeadersAreMasked(t *testing.T) {
 	r.start("a")
 	w := r.webhook(rec.URL+"/w", func(w *webhook.Webhook) {
 		w.SigningKeys = []webhook.SigningKey{signingKeyOf(secret, time.Time{}), signingKeyOf(pair, time.Time{})}
-		w.Headers = []webhook.Header{{Name: "X-One", Value: secret.Text()}, {Name: "X-Two", Value: pair.Text()}, {Name: "X-Three", Value: "by " + secret.Text() + ", " + pair.Text()}}
+		w.Headers = []webhook.Header{{Name: "X-One", Value: webhook.Plain([]byte(secret.Text()))}, {Name: "X-Two", Value: webhook.Plain([]byte(pair.Text()))}, {Name: "X-Three", Value: webhook.Plain([]byte("by " + secret.Text() + ", " + pair.Text()))}}
 	})
 	r.deliver(w, 1)
 	kept := r.oneKept(w)

@@ -23,7 +23,9 @@ func TestRetriesAreIdenticalAndOnTimeThenExhausted(t *testing.T) {
 	r := newRig(t, "300ms,600ms,900ms")
 	rec := newReceiver(t, always(500))
 	r.start("a")
-	w := r.webhook(rec.URL+"/w", func(w *webhook.Webhook) { w.Headers = []webhook.Header{{Name: "X-Team", Value: "blue"}} })
+	w := r.webhook(rec.URL+"/w", func(w *webhook.Webhook) {
+		w.Headers = []webhook.Header{{Name: "X-Team", Value: webhook.Plain([]byte("blue"))}}
+	})
 	d := r.deliver(w, 1)
 	posts := rec.wait(t, "/w", 4)
 	secret, err := signature.SecretOf(signature.SchemeHMAC, make([]byte, 32))

@@ -14,6 +14,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/post"
 	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
@@ -51,6 +52,8 @@ type Service struct {
 	endWork context.CancelFunc
 	running sync.WaitGroup // attempts
 
+	seldom obs.Seldom
+
 	mu      sync.Mutex
 	polling bool
 }
@@ -60,8 +63,14 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("sender: %w", err)
 	}
-	s := &Service{cfg: cfg, log: log, now: time.Now, signers: &signers{byID: map[string]preparedSigner{}}}
-	var err error
+	sealing, warning, err := cfg.Sealing.Read()
+	if err != nil {
+		return nil, fmt.Errorf("sender: %w", err)
+	}
+	if warning != "" {
+		log.Warn(warning)
+	}
+	s := &Service{cfg: cfg, log: log, now: time.Now, signers: newSigners(sealing)}
 	if s.topics, err = cfg.Kafka.Topics(); err != nil {
 		return nil, err
 	}
@@ -75,7 +84,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 		return nil, fmt.Errorf("sender: %w", err)
 	}
 	s.work, s.endWork = context.WithCancel(context.Background())
-	s.post = post.New(post.Config{Egress: cfg.Egress, Version: cfg.Version, MaxIdle: cfg.MaxInFlight, KeepAnswerBytes: &cfg.KeepAnswerBytes})
+	s.post = post.New(post.Config{Egress: cfg.Egress, RootCAs: cfg.RootCAs, Version: cfg.Version, MaxIdle: cfg.MaxInFlight, KeepAnswerBytes: &cfg.KeepAnswerBytes})
 	s.keeper = newKeeper(s.redis.States(), s.states.Get,
 		func(tenant string) failure.Policy { return policyOf(cfg.policy(), s.settings.Tenant(tenant)) },
 		s.lanes.Client(), s.topics, log)
@@ -131,6 +140,9 @@ func (s *Service) Ready() error {
 	defer s.mu.Unlock()
 	if !s.polling {
 		return errors.New("sender: not reading yet")
+	}
+	if err := s.lanes.Silent(); err != nil {
+		return fmt.Errorf("sender: %w", err)
 	}
 	return nil
 }
@@ -224,7 +236,7 @@ func (s *Service) commit(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		if err := s.lanes.Commit(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("commit failed, going on", "error", err)
+			s.seldom.Warn(ctx, s.log, "commit failed, going on", "error", err)
 		}
 		if n%int(time.Second/commitEvery) == 0 {
 			r := newReceipt(func(bool) {})
