@@ -35,6 +35,7 @@ type route struct {
 	bodyOptional              bool         // an empty body is allowed
 	media                     string       // of the body; empty: application/json
 	maxBody                   int64
+	within                    time.Duration              // bounds its work, once the body is read; 0: workTime
 	problems                  []int                      // beside 401, 403, 422 and 503
 	answers                   map[string]*huma.MediaType // of success, by media type; nil: as the handler's type says
 }
@@ -170,8 +171,11 @@ func add[I, O any](s *Service, api huma.API, r route, handle func(context.Contex
 	if r.body != nil && !r.bodyOptional {
 		op.Middlewares = append(op.Middlewares, s.wantBody)
 	}
+	limit := cmp.Or(r.within, workTime)
 	huma.Register(api, op, func(ctx context.Context, in *I) (*O, error) {
-		out, err := handle(ctx, in)
+		within, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		out, err := handle(within, in)
 		if err != nil {
 			return nil, s.problemOf(ctx, err)
 		}
@@ -250,17 +254,25 @@ func (s *Service) finder(ctx context.Context) (find func(hash [32]byte) (tenant.
 }
 
 // key finds a key in SQL, where it is known at once, else in the log's settings, which are there
-// while SQL is away.
+// while SQL is away. For a moment after SQL did not answer it is not asked for what the settings know, so that
+// not every request waits for it.
 func (s *Service) key(ctx context.Context, hash [32]byte) (tenant.APIKey, error) {
+	known, ok := s.settings.Key(hash)
+	if ok && time.Now().UnixNano() < s.keysFromLog.Load() {
+		return known, nil
+	}
 	store, err := s.sql()
 	if err == nil {
+		within, cancel := context.WithTimeout(ctx, keyTime)
+		defer cancel()
 		var k tenant.APIKey
-		if k, err = store.APIKeyByHash(ctx, hash); err == nil || errors.Is(err, sqlstore.ErrNotFound) {
+		if k, err = store.APIKeyByHash(within, hash); err == nil || errors.Is(err, sqlstore.ErrNotFound) {
 			return k, err
 		}
+		s.keysFromLog.Store(time.Now().Add(keyTime).UnixNano())
 	}
-	if k, ok := s.settings.Key(hash); ok {
-		return k, nil
+	if ok {
+		return known, nil
 	}
 	return tenant.APIKey{}, err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
@@ -126,10 +127,12 @@ type auditing struct {
 
 func (a *auditing) run(ctx context.Context) error {
 	topics := a.s.topics
-	spans, behind, err := a.s.payloads.reader.Committed(ctx, a.s.cfg.Kafka.TopicPrefix+recorderGroup,
+	within, cancel := context.WithTimeout(ctx, workTime)
+	defer cancel()
+	spans, behind, err := a.s.payloads.reader.Committed(within, a.s.cfg.Kafka.TopicPrefix+recorderGroup,
 		topics.Events, topics.Deliveries, topics.Suspended, topics.Attempts)
 	if err != nil {
-		return err
+		return a.s.logAway(ctx, "an audit is not begun", err)
 	}
 	a.summary.NotRecordedYet = behind
 	for _, span := range spans {
@@ -138,10 +141,7 @@ func (a *auditing) run(ctx context.Context) error {
 	if err := a.out.write(AuditLine{Progress: &a.progress}); err != nil {
 		return err
 	}
-	err = a.s.cfg.Kafka.Scan(ctx, "console-audit", a.s.log, spans, auditChunk, func(records []*kgo.Record) error {
-		return a.logChunk(ctx, records)
-	})
-	if err != nil {
+	if err := a.scan(ctx, spans); err != nil {
 		return err
 	}
 	if err := a.walk(ctx); err != nil {
@@ -150,8 +150,26 @@ func (a *auditing) run(ctx context.Context) error {
 	return a.out.write(AuditLine{Summary: &a.summary})
 }
 
+// scan compares the log with the history. A log of which nothing comes any more is given up.
+func (a *auditing) scan(ctx context.Context, spans []kafka.Span) error {
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stalled := time.AfterFunc(stepTimeout, cancel)
+	defer stalled.Stop()
+	err := a.s.cfg.Kafka.Scan(reading, "console-audit", a.s.log, spans, auditChunk, func(records []*kgo.Record) error {
+		defer stalled.Reset(2 * stepTimeout) // the next chunk, with what it asks of SQL
+		return a.logChunk(ctx, records)
+	})
+	if err != nil && reading.Err() != nil && ctx.Err() == nil {
+		return a.s.logAway(ctx, "an audit is given up", err)
+	}
+	return err
+}
+
 // logChunk looks for what records say in the history.
 func (a *auditing) logChunk(ctx context.Context, records []*kgo.Record) error {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
 	l := readLog(records, a.s.topics, a.since)
 	a.progress.Records += len(records)
 	a.summary.Events += l.events
@@ -197,7 +215,7 @@ func (a *auditing) logChunk(ctx context.Context, records []*kgo.Record) error {
 func (a *auditing) walk(ctx context.Context) error {
 	var last history.Delivery
 	for {
-		rows, err := a.store.Walk(ctx, a.since, last, auditPositions)
+		rows, err := a.rowsBehind(ctx, last)
 		if err != nil || len(rows) == 0 {
 			return err
 		}
@@ -208,19 +226,27 @@ func (a *auditing) walk(ctx context.Context) error {
 	}
 }
 
+func (a *auditing) rowsBehind(ctx context.Context, last history.Delivery) ([]history.Delivery, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
+	return a.store.Walk(ctx, a.since, last, auditPositions)
+}
+
 func (a *auditing) rowChunk(ctx context.Context, rows []history.Delivery) error {
+	within, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
 	at := make([]delivery.Position, 0, len(rows))
 	for _, d := range rows {
 		at = append(at, d.Position)
 	}
-	records, err := a.s.payloads.reader.ReadAt(ctx, at)
+	records, err := a.s.payloads.reader.ReadAt(within, at)
 	if err != nil {
-		return err
+		return a.s.logAway(ctx, "an audit is given up", err)
 	}
 	var starts map[string]map[int32]int64
 	if gone := topicsOfGone(at, records); len(gone) > 0 {
-		if starts, err = a.s.payloads.reader.Starts(ctx, gone...); err != nil {
-			return err
+		if starts, err = a.s.payloads.reader.Starts(within, gone...); err != nil {
+			return a.s.logAway(ctx, "an audit is given up", err)
 		}
 	}
 	a.progress.Rows += len(rows)

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
@@ -19,8 +20,9 @@ type Config struct {
 	SQL   sqldb.Config `kong:"-"`
 	// History is where the recorder keeps what has happened. The zero value: it is kept nowhere, and the
 	// routes that read it answer 503.
-	History sqldb.Config  `kong:"-"`
-	Egress  egress.Policy `kong:"-"` // which URLs may be registered
+	History sqldb.Config            `kong:"-"`
+	Egress  egress.Policy           `kong:"-"` // which URLs may be registered
+	Sealing credentials.SealingKeys `kong:"-"` // seal webhooks' secrets; none: they are stored as they are
 
 	HTTP         string `name:"http" env:"DOORSTEP_HTTP_ADDR" default:":8080" help:"Address of the REST API, host:port."`
 	BootstrapKey string `name:"bootstrap-key" env:"DOORSTEP_BOOTSTRAP_KEY" help:"Platform API key with every scope, made at the first start, at least 20 characters. Empty: one is generated. Prefer the environment: a flag can be seen by other users of the machine."`
@@ -44,16 +46,16 @@ type Config struct {
 const minBootstrapKey = 20
 
 // minConnections to PostgreSQL: one for each lock, and one for all else.
-const minConnections = 4
+const minConnections = 5
 
 // Validate says what is wrong with the settings.
 func (c Config) Validate() error {
-	errs := []error{c.Kafka.Validate(), c.SQL.Validate(), c.Publish.Validate()}
+	errs := []error{c.Kafka.Validate(), c.SQL.Validate(), c.Publish.Validate(), c.Sealing.Validate()}
 	if c.History != (sqldb.Config{}) {
 		errs = append(errs, c.History.Validate())
 	}
 	if n := c.SQL.MaxConnections; c.SQL.PostgresURL != "" && n != 0 && n < minConnections {
-		errs = append(errs, fmt.Errorf("postgres-max-connections: a console needs at least %d: three may hold locks (outbox, jobs, expiry)", minConnections))
+		errs = append(errs, fmt.Errorf("postgres-max-connections: a console needs at least %d: four may hold locks (outbox, jobs, expiry, reseal)", minConnections))
 	}
 	if c.HTTP == "" {
 		errs = append(errs, errors.New("http: a host:port is required"))

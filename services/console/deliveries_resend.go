@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
@@ -87,9 +89,16 @@ func (s *Service) send(ctx context.Context, d delivery.Delivery) error {
 	if err != nil {
 		return err
 	}
+	written := make(chan error, 1)
 	// The caller's context is not the record's: it would take others of its batch along.
-	if err := s.publisher.Client().ProduceSync(context.WithoutCancel(ctx), r).FirstErr(); err != nil {
-		s.log.Error("run not written", "delivery", d.ID, "run", d.RunID, "error", err)
+	s.publisher.Client().Produce(context.WithoutCancel(ctx), r, func(_ *kgo.Record, err error) { written <- err })
+	select {
+	case err = <-written:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		s.seldom.Error(ctx, s.log, "run not written", "delivery", d.ID, "run", d.RunID, "error", err)
 		return newProblem(http.StatusServiceUnavailable,
 			"the log did not answer in time; look at the delivery before you try again, for it may be on its way")
 	}

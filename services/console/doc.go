@@ -16,6 +16,10 @@
 //
 // Suspended deliveries are released or discarded by jobs, each delivery once: jobs says how.
 //
+// What is secret of a webhook, its signing keys and the values of its headers, is sealed before it is stored, if there is
+// a sealing key (secrets.go), and what was stored before is sealed with the key in force after each start (reseal.go).
+// What cannot be read for want of a key is left out, and stays as it is until it is replaced.
+//
 // The history is shown as the recorder has written it, and payloads as the log holds them, for as long as
 // it does. Nothing else waits for the history.
 //

@@ -50,7 +50,8 @@ func (s *Service) routeEvents(api huma.API) {
 	add(s, api, route{
 		id: "publish-events", method: http.MethodPost, path: "events", summary: "Publish an event, or an array of at most 1,000",
 		scope: tenant.ScopeEvents, status: http.StatusAccepted, maxBody: maxEventsBody, problems: []int{413, 429},
-		body: &huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeArray, Items: one, MaxItems: &most}}},
+		within: max(workTime, s.cfg.Publish.Timeout), // as the operator has said
+		body:   &huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeArray, Items: one, MaxItems: &most}}},
 		answers: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{
 			schemas.Schema(reflect.TypeFor[Reply[EventAccepted]](), true, ""), schemas.Schema(reflect.TypeFor[Reply[[]EventAccepted]](), true, ""),
 		}}}},
@@ -164,7 +165,7 @@ func (s *Service) ensureTenants(ctx context.Context, c caller, events []event.Ev
 		err := store.EnsureTenant(within, id, time.Now())
 		cancel()
 		if err != nil {
-			s.log.Warn("tenant of an event not made", "error", err)
+			s.seldom.Warn(ctx, s.log, "tenant of an event not made", "error", err)
 			return
 		}
 		s.tenants.Store(id, true)

@@ -67,12 +67,13 @@ func topics(t *testing.T, cfg kafka.Config) wire.Topics {
 
 // running is a console under test.
 type running struct {
-	t      *testing.T
-	cfg    console.Config
-	svc    *console.Service
-	log    *lockedBuffer
-	stop   func()
-	client http.Client
+	t       *testing.T
+	cfg     console.Config
+	svc     *console.Service
+	log     *lockedBuffer
+	metrics *prometheus.Registry
+	stop    func()
+	client  http.Client
 }
 
 // lockedBuffer is the console's log.
@@ -112,8 +113,8 @@ func config(t *testing.T, log kafka.Config, sql sqldb.Config) console.Config {
 // start runs a console until the test ends or stop is called.
 func start(t *testing.T, cfg console.Config) *running {
 	t.Helper()
-	c := &running{t: t, cfg: cfg, log: &lockedBuffer{}}
-	svc, err := console.New(cfg, slog.New(slog.NewJSONHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug})), prometheus.NewRegistry())
+	c := &running{t: t, cfg: cfg, log: &lockedBuffer{}, metrics: prometheus.NewRegistry()}
+	svc, err := console.New(cfg, slog.New(slog.NewJSONHandler(c.log, &slog.HandlerOptions{Level: slog.LevelDebug})), c.metrics)
 	if err != nil {
 		t.Fatal(err)
 	}

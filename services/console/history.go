@@ -45,8 +45,8 @@ func (s *Service) openHistory(ctx context.Context) *sqlhistory.Store {
 		if err == nil {
 			return store
 		}
-		if try == 1 && ctx.Err() == nil {
-			s.log.Warn("the history cannot be used; trying again", "error", err)
+		if ctx.Err() == nil {
+			s.seldom.Warn(ctx, s.log, "waiting for the history; trying again", "error", err)
 		}
 		if !wait(ctx, time.Second, nil) {
 			return nil
@@ -90,7 +90,7 @@ func (s *Service) pastOf(ctx context.Context, webhooks []webhook.Webhook) past {
 		p.mailed, err = store.MailedAt(ctx, ids)
 	}
 	if err != nil {
-		s.log.Warn("webhooks shown without their history", "error", err)
+		s.seldom.Warn(ctx, s.log, "webhooks shown without their history", "error", err)
 		return past{}
 	}
 	return p

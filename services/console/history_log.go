@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strconv"
 	"sync"
@@ -31,7 +30,7 @@ type payloads struct {
 	reader   *kafka.Reader
 	admin    *kadm.Client
 	embedded bool
-	log      *slog.Logger
+	away     func(ctx context.Context, what string, err error) *Problem // answers where the log is away
 
 	mu        sync.Mutex
 	retention map[string]retention // by topic
@@ -49,8 +48,7 @@ func (p *payloads) read(ctx context.Context, at delivery.Position) (*kgo.Record,
 	defer cancel()
 	records, err := p.reader.ReadAt(within, []delivery.Position{at})
 	if err != nil {
-		p.log.Warn("record not read", "topic", at.Topic, "partition", at.Partition, "offset", at.Offset, "error", err)
-		return nil, newProblem(http.StatusServiceUnavailable, "the log cannot be reached; try again")
+		return nil, p.away(ctx, "a record is not read", err)
 	}
 	if r := records[at]; r != nil {
 		return r, nil
@@ -81,9 +79,11 @@ func (p *payloads) retentionOf(ctx context.Context, topic string) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
 	defer cancel()
-	configs, err := p.admin.DescribeTopicConfigs(ctx, topic)
+	configs, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ResourceConfigs, error) {
+		return p.admin.DescribeTopicConfigs(ctx, topic)
+	})
 	if err != nil {
-		p.log.Warn("retention not known", "topic", topic, "error", err)
+		_ = p.away(ctx, "a topic's retention is not known", err)
 		return was.words
 	}
 	words := ""

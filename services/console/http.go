@@ -24,6 +24,14 @@ const (
 	shutdownTimeout   = 10 * time.Second
 )
 
+const (
+	// workTime bounds what a request asks of the stores: one that hangs is answered like one that is gone. Answers that
+	// go on, as a tail's, have bounds of their own.
+	workTime = 5 * time.Second
+	// keyTime bounds looking up a key in SQL; the log knows all but the newest.
+	keyTime = time.Second
+)
+
 type contextKey int
 
 const (
@@ -77,11 +85,20 @@ func (s *Service) around(next http.Handler) http.Handler {
 			}
 			took := time.Since(start)
 			s.requests.With(prometheus.Labels{"route": r.Pattern, "status": strconv.Itoa(rec.status)}).Observe(took.Seconds())
-			// The path holds ids only; the query and the headers are not logged.
-			s.log.Debug("request", "request_id", id, "method", r.Method, "path", r.URL.Path, "route", r.Pattern, "status", rec.status, "duration", took)
+			// What the caller wrote is not logged, the path included, but for an id that is one.
+			s.log.Debug("request", "request_id", id, "method", r.Method, "route", r.Pattern, "id", idOf(r), "status", rec.status, "duration", took)
 		}()
 		next.ServeHTTP(rec, r)
 	})
+}
+
+// idOf is the id in a request's path; empty: there is none, or it cannot be one.
+func idOf(r *http.Request) string {
+	id := r.PathValue("id")
+	if checkID(id) != nil {
+		return ""
+	}
+	return id
 }
 
 func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {

@@ -174,8 +174,7 @@ func (s *Service) suspendedEnds(ctx context.Context) (map[int32]int64, error) {
 	defer cancel()
 	ends, err := s.payloads.reader.Ends(ctx, s.topics.Suspended)
 	if err != nil {
-		s.log.Warn("ends of the log not known", "error", err)
-		return nil, newProblem(http.StatusServiceUnavailable, "the log cannot be reached; try again")
+		return nil, s.logAway(ctx, "a discard is not begun", err)
 	}
 	return ends[s.topics.Suspended], nil
 }

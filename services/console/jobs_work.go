@@ -186,7 +186,7 @@ func (j *jobs) hold(ctx context.Context) error {
 }
 
 func (j *jobs) listed(ctx context.Context) ([]sqlstore.Job, error) {
-	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	open, err := j.store.OpenJobs(ctx, maxOpenJobs)
 	if err == nil {
@@ -252,6 +252,8 @@ func (w *working) failed(ctx context.Context, t *turn, err error, now time.Time)
 		w.log.Warn("job cannot go on; trying again", "job", t.job.ID, "webhook", t.job.WebhookID, "error", err)
 	}
 	*t = turn{job: t.job, waiting: t.waiting, failing: true}
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
 	if err := w.waits(ctx, t, "cannot go on at the moment: the database, the history or the log does not answer; it is tried again", now); err != nil {
 		w.log.Debug("job not noted as waiting", "job", t.job.ID, "error", err)
 	}
@@ -262,7 +264,7 @@ func (w *working) take(ctx context.Context, t *turn, log *asked) (moved bool, er
 	if t.resting(log.now) {
 		return false, nil // nothing need be asked
 	}
-	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	s, err := w.look(ctx, t, log)
 	if err != nil {

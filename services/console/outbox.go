@@ -91,7 +91,7 @@ func (d *drainer) hold(ctx context.Context, works func()) error {
 // drain writes one batch of changes in one transaction, then deletes their rows, and returns how many
 // they were. A batch whose rows could not be deleted is written again: with values as new or newer.
 func (d *drainer) drain(ctx context.Context, client *kgo.Client) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
 	defer cancel()
 	changes, err := d.store.Changes(ctx, outboxBatch)
 	if err != nil || len(changes) == 0 {

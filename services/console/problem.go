@@ -11,6 +11,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/auth"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 )
@@ -94,11 +95,32 @@ func (s *Service) problemOf(ctx context.Context, err error) *Problem {
 		return newProblem(http.StatusServiceUnavailable, publish.ErrNoRoom.Error())
 	case errors.Is(err, publish.ErrUnavailable):
 		return newProblem(http.StatusServiceUnavailable, err.Error())
-	case ctx.Err() != nil: // the caller has gone, nobody reads this
+	case errors.Is(ctx.Err(), context.Canceled): // the caller has gone, nobody reads this
 		return newProblem(http.StatusServiceUnavailable, "the request was given up")
 	}
-	s.log.Error("request failed", "request_id", requestID(ctx), "error", err)
+	return s.unavailable(ctx, err)
+}
+
+// unavailable is the answer to an error that is not the caller's.
+func (s *Service) unavailable(ctx context.Context, err error) *Problem {
+	why := sqldb.Away(err)
+	switch {
+	case errors.Is(err, sqldb.ErrUnknown):
+		s.seldom.Warn(ctx, s.log, "the database did not say whether a change was made", "request_id", requestID(ctx), "error", err)
+		return newProblem(http.StatusServiceUnavailable,
+			"the database did not answer when the change was to be made for good; look whether it was made before you try again")
+	case why != "":
+		s.seldom.Warn(ctx, s.log, "requests cannot be carried out: the database "+why, "request_id", requestID(ctx), "error", err)
+		return newProblem(http.StatusServiceUnavailable, "the database "+why+"; try again")
+	}
+	s.seldom.Error(ctx, s.log, "request failed", "request_id", requestID(ctx), "error", err)
 	return newProblem(http.StatusServiceUnavailable, "the request could not be carried out; try again later")
+}
+
+// logAway is the answer where the log does not do in time what it was asked.
+func (s *Service) logAway(ctx context.Context, what string, err error) *Problem {
+	s.seldom.Warn(ctx, s.log, what+": the log cannot be reached", "request_id", requestID(ctx), "error", err)
+	return newProblem(http.StatusServiceUnavailable, "the log cannot be reached; try again")
 }
 
 // unknownParameter is what huma says of a query parameter that an operation does not have.

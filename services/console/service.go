@@ -17,10 +17,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/process"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
+	"github.com/doorstep-dev/doorstep/pkg/seal"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
@@ -35,6 +37,8 @@ type Service struct {
 	states       *registry.States
 	publisher    *publish.Publisher
 	target       target
+	sealing      seal.Keys // seal what is secret of webhooks
+	resealer     resealer
 	store        atomic.Pointer[sqlstore.Store]   // nil until SQL answered
 	historyStore atomic.Pointer[sqlhistory.Store] // nil until its database answered
 	historyTried chan struct{}                    // closed once the history was opened, or could not be at first
@@ -49,6 +53,8 @@ type Service struct {
 	tenants      sync.Map                 // ids of tenants that are known to exist
 	firstKey     atomic.Pointer[[32]byte] // hash of the platform key made at this start; nil: none was
 	requests     *prometheus.HistogramVec
+	seldom       obs.Seldom
+	keysFromLog  atomic.Int64 // until when keys that the log knows are not looked up in SQL, Unix nanoseconds
 }
 
 // New listens; Run serves.
@@ -57,8 +63,8 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 		return nil, err
 	}
 	s := &Service{
-		cfg: cfg, log: log, target: newTarget(cfg.Egress), historyTried: make(chan struct{}),
-		stopping: make(chan struct{}), tails: make(chan struct{}, maxTails), audits: make(chan struct{}, 1),
+		cfg: cfg, log: log, target: newTarget(cfg.Egress, nil), historyTried: make(chan struct{}),
+		resealer: newResealer(), stopping: make(chan struct{}), tails: make(chan struct{}, maxTails), audits: make(chan struct{}, 1),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "doorstep_http_request_seconds", Help: "Time of requests to the console, by route and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
@@ -73,8 +79,11 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 			}),
 		},
 	}
+	if err := s.readKeys(); err != nil {
+		return nil, err
+	}
 	s.jobs = newJobs(s)
-	for _, c := range append(s.jobs.metrics(), s.requests, s.drainer.records, s.drainer.faults) {
+	for _, c := range append(s.jobs.metrics(), s.requests, s.drainer.records, s.drainer.faults, s.resealer.webhooks) {
 		if err := metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of console: %w", err)
 		}
@@ -115,7 +124,7 @@ func (s *Service) connect(metrics prometheus.Registerer) error {
 	reader, err := kafka.NewReader(s.cfg.Kafka, "console-reader", s.log)
 	s.jobs.states, s.jobs.reader = s.states, reader
 	s.payloads = payloads{
-		reader: reader, admin: kadm.NewClient(s.publisher.Client()), embedded: s.cfg.Kafka.Embedded, log: s.log,
+		reader: reader, admin: kadm.NewClient(s.publisher.Client()), embedded: s.cfg.Kafka.Embedded, away: s.logAway,
 		retention: map[string]retention{},
 	}
 	return err
@@ -175,6 +184,7 @@ func (s *Service) keep(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { s.jobs.run(ctx) })
 	loops.Go(func() { s.keepExpiry(ctx) })
+	loops.Go(func() { s.keepSealed(ctx) })
 	s.drainer.run(ctx)
 	loops.Wait()
 	return nil
@@ -182,7 +192,7 @@ func (s *Service) keep(ctx context.Context) error {
 
 // open waits for SQL and prepares what is in it; it returns nil if ctx ends first.
 func (s *Service) open(ctx context.Context) (*sqlstore.Store, error) {
-	for failing := false; ; failing = true {
+	for {
 		store, err := s.prepare(ctx)
 		if err == nil {
 			return store, nil
@@ -193,23 +203,27 @@ func (s *Service) open(ctx context.Context) (*sqlstore.Store, error) {
 		if s.cfg.SQL.PostgresURL == "" {
 			return nil, err // a file does not come back by itself
 		}
-		if !failing {
-			s.log.Warn("SQL cannot be used; trying again", "error", err)
-		}
+		s.seldom.Warn(ctx, s.log, "waiting for SQL; trying again", "error", err)
 		if !wait(ctx, time.Second, nil) {
 			return nil, nil //nolint:nilerr // stopping is no failure
 		}
 	}
 }
 
+// prepareTime bounds what is made in the tables at a start: the first key, and a row for each thing that is
+// republished.
+const prepareTime = time.Minute
+
 func (s *Service) prepare(ctx context.Context) (*sqlstore.Store, error) {
 	store, err := sqlstore.Open(ctx, s.cfg.SQL, s.log)
 	if err != nil {
 		return nil, err
 	}
-	err = s.bootstrap(ctx, store)
+	within, cancel := context.WithTimeout(ctx, prepareTime)
+	defer cancel()
+	err = s.bootstrap(within, store)
 	if err == nil {
-		err = store.Republish(ctx)
+		err = store.Republish(within)
 	}
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -235,14 +249,11 @@ func (s *Service) ready(followed <-chan struct{}) error {
 	}
 }
 
-// Ready says why the console cannot serve everything yet, nil if it can.
+// Ready says what a console that has started still waits for, nil once it can serve everything. A store that goes away
+// later does not change that: it is away for all consoles, and without them there would be nobody to serve what does
+// not need it, and to say 503 and why to the rest.
 func (s *Service) Ready() error {
-	store, err := s.sql()
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		err = store.Ping(ctx)
-	}
+	_, err := s.sql()
 	select {
 	case <-s.historyTried: // but it need not be there
 	default:

@@ -1,13 +1,12 @@
 package console
 
 import (
-	"bytes"
-	"crypto/rand"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/seal"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -16,16 +15,11 @@ import (
 // signature on every POST, and receivers look at 32 of them at most.
 const maxKeys = 4
 
-func random32() (random [32]byte) {
-	_, _ = rand.Read(random[:]) // never errs
-	return random
-}
-
-// keyPairOf is a new ed25519 key.
+// keyPairOf is a new ed25519 key, not sealed yet.
 func keyPairOf(random [32]byte) webhook.SigningKey {
 	return webhook.SigningKey{
 		Scheme: webhook.SchemeEd25519,
-		Secret: webhook.Sealed{KeyID: webhook.PlainKeyID, Bytes: signature.NewKeyPair(random).Raw()},
+		Secret: webhook.Plain(signature.NewKeyPair(random).Raw()),
 	}
 }
 
@@ -79,46 +73,18 @@ func hasKeyPair(keys []webhook.SigningKey) bool {
 	return slices.ContainsFunc(keys, func(k webhook.SigningKey) bool { return k.Scheme == webhook.SchemeEd25519 })
 }
 
-// checkNew errs if a key is one that the webhook has or had: who got hold of that could go on signing.
-func checkNew(keys []webhook.SigningKey, k webhook.SigningKey) error {
-	for i, had := range keys {
-		if had.Scheme != k.Scheme || had.Secret.KeyID != k.Secret.KeyID || !bytes.Equal(had.Secret.Bytes, k.Secret.Bytes) {
+// checkNew errs if a key, which is plain, is one that the webhook has or had: who got hold of that could go on
+// signing. One that cannot be read cannot be told.
+func checkNew(sealing seal.Keys, w webhook.Webhook, k webhook.SigningKey) error {
+	for i, had := range w.SigningKeys {
+		if !sameSecret(sealing, w.ID, had, k) {
 			continue
 		}
-		current := !slices.ContainsFunc(keys[:i], func(newer webhook.SigningKey) bool { return newer.Scheme == k.Scheme })
+		current := !slices.ContainsFunc(w.SigningKeys[:i], func(newer webhook.SigningKey) bool { return newer.Scheme == k.Scheme })
 		if current {
 			return invalid.Fields{{Name: "secret", Message: "is the webhook's secret already; give another, or none to have one generated"}}
 		}
 		return invalid.Fields{{Name: "secret", Message: "is a former secret of the webhook; give another, or none to have one generated"}}
 	}
 	return nil
-}
-
-// secretText is the secret that the webhook's deliveries are signed with now: its newest HMAC key.
-func secretText(w webhook.Webhook) string {
-	s, _ := newest(w.SigningKeys, signature.SchemeHMAC)
-	return s.Text()
-}
-
-// publicKeyText is the public half of the webhook's newest ed25519 key, or nil.
-func publicKeyText(w webhook.Webhook) *string {
-	s, ok := newest(w.SigningKeys, signature.SchemeEd25519)
-	if !ok {
-		return nil
-	}
-	public, _ := s.Public()
-	return new(public.Text())
-}
-
-// newest is the newest key of a scheme that can be read here.
-func newest(keys []webhook.SigningKey, scheme signature.Scheme) (signature.Secret, bool) {
-	for _, k := range keys {
-		if signature.Scheme(k.Scheme) != scheme || k.Secret.KeyID != webhook.PlainKeyID {
-			continue
-		}
-		if s, err := signature.SecretOf(scheme, k.Secret.Bytes); err == nil {
-			return s, true
-		}
-	}
-	return signature.Secret{}, false
 }

@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/seal"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -119,8 +120,17 @@ func TestCheckNew(t *testing.T) {
 	end := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	current, former, pair := numbered(t, webhook.SchemeHMAC, 1), numbered(t, webhook.SchemeHMAC, 2), numbered(t, webhook.SchemeEd25519, 3)
 	former.ExpiresAt = end
-	sealed := webhook.SigningKey{Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: "k1", Bytes: numbered(t, webhook.SchemeHMAC, 9).Secret.Bytes}}
-	had := []webhook.SigningKey{pair, current, former, sealed}
+	sealing, err := seal.New("k1", [32]byte{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	had, _, err := sealing.Webhook(webhook.Webhook{ID: "w", SigningKeys: []webhook.SigningKey{pair, current, former}}, nonce)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := webhook.SigningKey{Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: "k2", Bytes: numbered(t, webhook.SchemeHMAC, 9).Secret.Bytes}}
+	plain := webhook.SigningKey{Scheme: webhook.SchemeHMAC, Secret: numbered(t, webhook.SchemeHMAC, 4).Secret, ExpiresAt: end}
+	had.SigningKeys = append(had.SigningKeys, lost, plain)
 	for name, tt := range map[string]struct {
 		key  webhook.SigningKey
 		want string
@@ -128,11 +138,12 @@ func TestCheckNew(t *testing.T) {
 		"new":                    {numbered(t, webhook.SchemeHMAC, 5), ""},
 		"current":                {numbered(t, webhook.SchemeHMAC, 1), "is the webhook's secret already"},
 		"former":                 {numbered(t, webhook.SchemeHMAC, 2), "is a former secret of the webhook"},
+		"former, not sealed":     {numbered(t, webhook.SchemeHMAC, 4), "is a former secret of the webhook"},
 		"bytes of a sealed one":  {numbered(t, webhook.SchemeHMAC, 9), ""},
 		"bytes of another kind":  {numbered(t, webhook.SchemeHMAC, 3), ""},
 		"the pair that it is by": {numbered(t, webhook.SchemeEd25519, 3), "is the webhook's secret already"},
 	} {
-		err := checkNew(had, tt.key)
+		err := checkNew(sealing, had, tt.key)
 		var f invalid.Fields
 		if tt.want == "" && err != nil || tt.want != "" && (!errors.As(err, &f) || len(f) != 1 || f[0].Name != "secret" || !strings.HasPrefix(f[0].Message, tt.want)) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)

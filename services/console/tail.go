@@ -18,6 +18,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
@@ -30,7 +31,7 @@ const (
 	// tailBytes bounds what is read ahead for a client, of each broker.
 	tailBytes = 1 << 20
 	// tailStart bounds how long a tail waits for the log before it begins.
-	tailStart = 10 * time.Second
+	tailStart = workTime
 )
 
 // TailedAttempt is an attempt as it is made.
@@ -114,11 +115,12 @@ func (s *Service) follow(ctx context.Context, topic string) (*kgo.Client, error)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
+	ends, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
+		return kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
+	})
 	if err = errors.Join(err, ends.Error()); err != nil {
 		client.Close()
-		s.log.Warn("attempts not followed", "topic", topic, "error", err)
-		return nil, newProblem(http.StatusServiceUnavailable, "the log cannot be reached; try again")
+		return nil, s.logAway(ctx, "attempts are not followed", err)
 	}
 	from := map[int32]kgo.Offset{}
 	ends.Each(func(o kadm.ListedOffset) { from[o.Partition] = kgo.NewOffset().At(o.Offset) })

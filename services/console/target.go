@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/egress"
+	"github.com/doorstep-dev/doorstep/pkg/post"
 )
 
 // resolveWithin bounds how long a registration waits for DNS. A name that does not resolve in time
@@ -20,9 +21,11 @@ type target struct {
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
-func newTarget(p egress.Policy) target {
+// newTarget judges names by what base answers, nil: the system's resolver, asked as a sender asks.
+func newTarget(p egress.Policy, base *net.Resolver) target {
+	resolver := post.NewResolver(base)
 	return target{policy: p, lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
-		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		return post.Lookup(ctx, resolver, host)
 	}}
 }
 

@@ -17,6 +17,9 @@ import (
 const (
 	transactionTimeout = 10 * time.Second // of one transaction, and of each of its records
 	abortTimeout       = 2 * time.Second
+	// stepTimeout bounds one step of such work, with what it asks of SQL. A database that takes a second for each answer is
+	// waited for: to give a connection up is to begin with a new one, which takes longer still.
+	stepTimeout = 30 * time.Second
 )
 
 // soleProducer has one transactional id for all consoles: a worker that lost its lock without knowing is fenced by its
@@ -39,6 +42,14 @@ func inTransaction(ctx context.Context, client *kgo.Client, records []*kgo.Recor
 	if len(records) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
+	defer cancel()
+	// A broker that hangs holds what is under way, whatever its context says, until the client is closed.
+	stop := context.AfterFunc(ctx, func() {
+		<-time.After(2 * abortTimeout)
+		client.Close()
+	})
+	defer stop()
 	if err := client.BeginTransaction(); err != nil {
 		return fmt.Errorf("begin transaction: %w", err)
 	}

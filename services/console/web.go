@@ -57,6 +57,12 @@ type visit struct {
 	session session
 }
 
+// newVisit is a visit that asks the stores for an answer within workTime.
+func newVisit(w http.ResponseWriter, r *http.Request) (v *visit, end func()) {
+	ctx, cancel := context.WithTimeout(r.Context(), workTime)
+	return &visit{w: w, r: r, ctx: ctx}, cancel
+}
+
 // page is what a template shows.
 type page struct {
 	Title   string
@@ -79,20 +85,28 @@ func (s *Service) routeWeb(mux *http.ServeMux) {
 	sum := sha256.Sum256(p.style)
 	p.version = hex.EncodeToString(sum[:6])
 
-	p.pages.HandleFunc("GET "+webRoot+"{$}", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, webhooksPath, http.StatusSeeOther)
-	})
-	p.pages.HandleFunc("GET "+webRoot+"style.css", p.asset("text/css; charset=utf-8", p.style))
-	p.pages.HandleFunc("GET "+webRoot+"icon.svg", p.asset("image/svg+xml", p.icon))
-	p.pages.HandleFunc("GET "+signInPath, p.anyone(p.showSignIn))
-	p.pages.HandleFunc("POST "+signInPath, p.anyone(p.signIn))
-	p.pages.HandleFunc("POST "+signOutPath, p.anyone(p.signOut))
-	p.pages.HandleFunc("GET "+webhooksPath, p.signedIn(tenant.ScopeWebhooksRead, p.listPage))
-	p.pages.HandleFunc("GET "+webhooksPath+"/{id}", p.signedIn(tenant.ScopeWebhooksRead, p.webhookPage))
-	for _, a := range webActions() {
-		p.pages.HandleFunc("POST "+webhooksPath+"/{id}/"+a.path, p.signedIn(a.scope, p.acting(a)))
+	for pattern, handler := range p.routes() {
+		p.pages.Handle(pattern, handler)
 	}
 	mux.Handle(webRoot, p)
+}
+
+// routes are the pages, and what their forms and style sheets ask for, by pattern.
+func (p *web) routes() map[string]http.Handler {
+	routes := map[string]http.Handler{
+		"GET " + webRoot + "{$}":        http.RedirectHandler(webhooksPath, http.StatusSeeOther),
+		"GET " + webRoot + "style.css":  p.asset("text/css; charset=utf-8", p.style),
+		"GET " + webRoot + "icon.svg":   p.asset("image/svg+xml", p.icon),
+		"GET " + signInPath:             p.anyone(p.showSignIn),
+		"POST " + signInPath:            p.anyone(p.signIn),
+		"POST " + signOutPath:           p.anyone(p.signOut),
+		"GET " + webhooksPath:           p.signedIn(tenant.ScopeWebhooksRead, p.listPage),
+		"GET " + webhooksPath + "/{id}": p.signedIn(tenant.ScopeWebhooksRead, p.webhookPage),
+	}
+	for _, a := range webActions() {
+		routes["POST "+webhooksPath+"/{id}/"+a.path] = p.signedIn(a.scope, p.acting(a))
+	}
+	return routes
 }
 
 // parseViews reads the templates: each page with the frame around it and the parts that several pages have.
@@ -117,7 +131,8 @@ func (p *web) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("X-Frame-Options", "DENY")
-	v := &visit{w: w, r: r, ctx: r.Context()}
+	v, end := newVisit(w, r)
+	defer end()
 	if err := p.origins.Check(r); err != nil {
 		p.fail(v, newProblem(http.StatusForbidden, "this came from another site, so nothing was done; do it again in the console's own pages"))
 		return
@@ -157,7 +172,8 @@ func (p *web) asset(contentType string, b []byte) http.HandlerFunc {
 // anyone is a page for which nobody needs to have signed in.
 func (p *web) anyone(handle func(*visit) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		v := &visit{w: w, r: r, ctx: r.Context()}
+		v, end := newVisit(w, r)
+		defer end()
 		if err := handle(v); err != nil {
 			p.fail(v, err)
 		}
@@ -244,5 +260,5 @@ func (p *web) redirect(v *visit, to, message string) {
 	if message != "" {
 		p.leaveMessage(v, message)
 	}
-	http.Redirect(v.w, v.r, to, http.StatusSeeOther)
+	http.Redirect(v.w, v.r, to, http.StatusSeeOther) //nolint:gosec // to is a path of ours: callers build it from the root and an id that was looked up
 }

@@ -69,7 +69,10 @@ func (p *web) resumeAndRelease(v *visit, id string) (message string, err error) 
 	if refused := new(Problem); errors.As(err, &refused) && refused.Status == http.StatusConflict {
 		return "resumed-only", nil
 	}
-	return "resumed", err
+	if err != nil {
+		return "", p.resumedOnly(v.ctx, err)
+	}
+	return "resumed", nil
 }
 
 func (p *web) startFromForm(v *visit, id string, kind sqlstore.JobKind) (message string, err error) {

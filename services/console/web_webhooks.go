@@ -2,6 +2,7 @@ package console
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -152,9 +153,11 @@ func (p *web) latest(v *visit, w webhook.Webhook) []Delivery {
 	if err != nil || !v.session.Allows(tenant.ScopeDeliveriesRead) {
 		return nil
 	}
-	listed, _, err := store.Deliveries(v.ctx, sqlhistory.DeliveryFilter{Tenant: w.Tenant, WebhookID: w.ID}, sqlhistory.Page{Limit: deliveriesOnPage})
+	within, cancel := context.WithTimeout(v.ctx, historyTimeout)
+	defer cancel()
+	listed, _, err := store.Deliveries(within, sqlhistory.DeliveryFilter{Tenant: w.Tenant, WebhookID: w.ID}, sqlhistory.Page{Limit: deliveriesOnPage})
 	if err != nil {
-		p.log.Warn("webhook shown without its deliveries", "request_id", requestID(v.ctx), "error", err)
+		p.seldom.Warn(v.ctx, p.log, "webhook shown without its deliveries", "request_id", requestID(v.ctx), "error", err)
 		return nil
 	}
 	return listedViews(listed, time.Now())

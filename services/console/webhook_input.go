@@ -22,7 +22,7 @@ type WebhookInput struct {
 	EventTypes        []string          `json:"event_types,omitempty" maxItems:"200" doc:"Required. Types such as card.updated, prefixes such as card.*, or *"`
 	Filters           map[string]string `json:"filters,omitempty" doc:"Attributes that an event must have, at most 16"`
 	Condition         string            `json:"condition,omitempty" maxLength:"2048" doc:"CEL over event and data"`
-	Headers           map[string]string `json:"headers,omitempty" doc:"Sent with every POST, at most 20"`
+	Headers           map[string]string `json:"headers,omitempty" doc:"Sent with every POST, at most 20. The value *** leaves one as it is"`
 	Payload           *PayloadInput     `json:"payload,omitempty"`
 	RetryCount        *int              `json:"retry_count,omitempty" minimum:"0" maximum:"12" doc:"Default: the tenant's, else 3"`
 	TimeoutSeconds    *int              `json:"timeout_seconds,omitempty" minimum:"1" maximum:"30" doc:"Default: the tenant's, else 10"`
@@ -50,12 +50,12 @@ func readOnly() []string {
 	}
 }
 
-// inputOf is what a caller said of a webhook so far.
+// inputOf is what a caller said of a webhook so far, but for its keys and the values of its headers.
 func inputOf(w webhook.Webhook) WebhookInput {
 	in := WebhookInput{
 		Name: w.Name, Description: w.Description, URL: w.URL, Active: &w.Active, EventTypes: w.EventTypes, Filters: w.Filters,
 		Condition: w.Condition, RetryCount: w.RetryCount, RateLimit: w.RateLimit, MaxInFlight: w.MaxInFlight,
-		ExternalReference: w.ExternalReference, Metadata: w.Metadata, Headers: headersView(w.Headers),
+		ExternalReference: w.ExternalReference, Metadata: w.Metadata, Headers: hiddenHeaders(w.Headers),
 		Payload: &PayloadInput{Format: string(w.Payload.Format), Exclude: w.Payload.Exclude, Stringify: w.Payload.Stringify},
 		KeyPair: new(hasKeyPair(w.SigningKeys)),
 	}
@@ -72,8 +72,9 @@ func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, WebhookInput, er
 	if err != nil {
 		return webhook.Webhook{}, WebhookInput{}, err
 	}
+	f := in.checkHidden(w)
 	w = in.apply(w)
-	f := w.Check()
+	f = append(f, w.Check()...)
 	if len(f) == 0 {
 		f = match.CheckCondition(w.Condition)
 	}
@@ -83,16 +84,50 @@ func patched(w webhook.Webhook, patch []byte) (webhook.Webhook, WebhookInput, er
 // wantsKeyPair reports whether a webhook is to have an ed25519 key.
 func (in WebhookInput) wantsKeyPair() bool { return in.KeyPair != nil && *in.KeyPair }
 
-// apply is w with what a caller says of it.
+// hiddenHeaders are headers by name with every value hidden: what a caller does not touch stays as it is, sealed
+// or not.
+func hiddenHeaders(headers []webhook.Header) map[string]string {
+	m := map[string]string{}
+	for _, h := range headers {
+		m[h.Name] = hidden
+	}
+	return m
+}
+
+// header is the header of that name that a webhook has.
+func header(w webhook.Webhook, name string) (webhook.Header, bool) {
+	i := slices.IndexFunc(w.Headers, func(h webhook.Header) bool { return h.Name == name })
+	if i < 0 {
+		return webhook.Header{}, false
+	}
+	return w.Headers[i], true
+}
+
+// checkHidden says which values are to stay that the webhook does not have.
+func (in WebhookInput) checkHidden(w webhook.Webhook) (f invalid.Fields) {
+	for _, name := range slices.Sorted(maps.Keys(in.Headers)) {
+		if _, had := header(w, name); in.Headers[name] == hidden && !had {
+			f.Add("headers["+name+"]", "*** stands for a value that is not told; give the value itself")
+		}
+	}
+	return f
+}
+
+// apply is w with what a caller says of it. New values of headers are not sealed yet.
 func (in WebhookInput) apply(w webhook.Webhook) webhook.Webhook {
 	w.Name, w.Description, w.URL = in.Name, in.Description, in.URL
 	w.Active = in.Active == nil || *in.Active
 	w.EventTypes, w.Filters, w.Condition = in.EventTypes, in.Filters, in.Condition
 	w.RetryCount, w.RateLimit, w.MaxInFlight = in.RetryCount, in.RateLimit, in.MaxInFlight
 	w.ExternalReference, w.Metadata = in.ExternalReference, in.Metadata
+	was := w
 	w.Headers, w.Payload, w.Timeout = nil, webhook.Payload{}, nil
 	for _, name := range slices.Sorted(maps.Keys(in.Headers)) {
-		w.Headers = append(w.Headers, webhook.Header{Name: name, Value: in.Headers[name]})
+		h, had := header(was, name)
+		if value := in.Headers[name]; !had || value != hidden {
+			h = webhook.Header{Name: name, Value: webhook.Plain([]byte(value))}
+		}
+		w.Headers = append(w.Headers, h)
 	}
 	if p := in.Payload; p != nil {
 		w.Payload = webhook.Payload{Format: webhook.Format(p.Format), Exclude: p.Exclude, Stringify: p.Stringify}
@@ -112,7 +147,7 @@ func activates(patch []byte) bool {
 	return json.Unmarshal(patch, &said) == nil && said.Active != nil && *said.Active
 }
 
-// signingKey is the key of a secret that a caller gave, or, for none, of the random bytes.
+// signingKey is the key of a secret that a caller gave, or, for none, of the random bytes. It is not sealed yet.
 func signingKey(text string, random [32]byte) (webhook.SigningKey, error) {
 	secret := signature.NewSecret(random)
 	if text != "" {
@@ -124,7 +159,5 @@ func signingKey(text string, random [32]byte) (webhook.SigningKey, error) {
 			}}
 		}
 	}
-	return webhook.SigningKey{
-		Scheme: webhook.SchemeHMAC, Secret: webhook.Sealed{KeyID: webhook.PlainKeyID, Bytes: secret.Raw()},
-	}, nil
+	return webhook.SigningKey{Scheme: webhook.SchemeHMAC, Secret: webhook.Plain(secret.Raw())}, nil
 }

@@ -19,7 +19,7 @@ type Webhook struct {
 	EventTypes        []string          `json:"event_types"`
 	Filters           map[string]string `json:"filters"`
 	Condition         string            `json:"condition"`
-	Headers           map[string]string `json:"headers"`
+	Headers           map[string]string `json:"headers" doc:"Values are told when they are given at creation, and to a key that may change the webhook, save in lists; elsewhere *** stands for one that looks like a secret, and everywhere for one that cannot be read"`
 	Payload           Payload           `json:"payload" doc:"As it is sent: the webhook's own, else its tenant's, else the default"`
 	RetryCount        int               `json:"retry_count" doc:"The webhook's own, else its tenant's, else 3"`
 	TimeoutSeconds    int               `json:"timeout_seconds" doc:"The webhook's own, else its tenant's, else 10"`
@@ -27,8 +27,8 @@ type Webhook struct {
 	MaxInFlight       int               `json:"max_in_flight" doc:"POSTs at once; 0: the default"`
 	ExternalReference string            `json:"external_reference"`
 	Metadata          map[string]string `json:"metadata"`
-	Secret            string            `json:"secret,omitempty" doc:"The signing secret; told when it is made or rotated, and to a key that may change the webhook, never in lists"`
-	PublicKey         *string           `json:"public_key" doc:"whpk_..., which verifies v1a signatures; null: the webhook has no key pair"`
+	Secret            string            `json:"secret,omitempty" doc:"The signing secret; told when it is made or rotated, and to a key that may change the webhook, never in lists; absent too while it cannot be read"`
+	PublicKey         *string           `json:"public_key" doc:"whpk_..., which verifies v1a signatures; null: the webhook has no key pair, or it cannot be read"`
 	APIKeyID          string            `json:"api_key_id" doc:"The key that made it"`
 	DeveloperClientID string            `json:"developer_client_id" doc:"Of the key that made it"`
 	ThirdParty        bool              `json:"third_party" doc:"Made by a third-party application's key"`
@@ -62,16 +62,16 @@ type Payload struct {
 	Stringify bool           `json:"stringify" doc:"Every scalar is sent as a string"`
 }
 
-// view is a webhook as the API shows it at now, without its secret.
-func view(w webhook.Webhook, of tenant.Tenant, s failure.State, now time.Time) Webhook {
+// view is a webhook as the API shows it at now, with what is given of its secrets.
+func view(w webhook.Webhook, known secrets, of tenant.Tenant, s failure.State, now time.Time) Webhook {
 	return Webhook{
 		ID: w.ID, Name: w.Name, Description: w.Description, URL: w.URL, Active: w.Active,
-		EventTypes: w.EventTypes, Filters: orEmpty(w.Filters), Condition: w.Condition, Headers: headersView(w.Headers),
+		EventTypes: w.EventTypes, Filters: orEmpty(w.Filters), Condition: w.Condition, Headers: known.headers, Secret: known.secret,
 		Payload:        payloadView(w.Payload.Over(of.Payload)),
 		RetryCount:     *cmp.Or(w.RetryCount, of.Policy.RetryCount, new(webhook.DefaultRetryCount)),
 		TimeoutSeconds: int(*cmp.Or(w.Timeout, of.Policy.Timeout, new(webhook.DefaultTimeout)) / time.Second),
 		RateLimit:      w.RateLimit, MaxInFlight: w.MaxInFlight, ExternalReference: w.ExternalReference, Metadata: orEmpty(w.Metadata),
-		PublicKey: publicKeyText(w), APIKeyID: w.APIKeyID, DeveloperClientID: w.DeveloperClientID, ThirdParty: w.ThirdParty,
+		PublicKey: known.publicKey, APIKeyID: w.APIKeyID, DeveloperClientID: w.DeveloperClientID, ThirdParty: w.ThirdParty,
 
 		FailStreak: s.FailStreak, FailStreakStartedAt: orNull(s.FailStreakStartedAt), FailureCount: s.FailureCount,
 		LastTriggeredAt: orNull(later(s.LastSuccessAt, s.LastFailureAt)), LastSuccessAt: orNull(s.LastSuccessAt),
@@ -92,14 +92,6 @@ func payloadView(p webhook.Payload) Payload {
 		v.Stringify = *p.Stringify
 	}
 	return v
-}
-
-func headersView(headers []webhook.Header) map[string]string {
-	m := map[string]string{}
-	for _, h := range headers {
-		m[h.Name] = h.Value
-	}
-	return m
 }
 
 func orEmpty(m map[string]string) map[string]string {

@@ -39,22 +39,25 @@ func (s *Service) routeWebhooks(api huma.API) {
 	}, s.deleteWebhook)
 }
 
-// show is a webhook as the API answers it, with its secret if secret.
+// show is a webhook as the API answers it, with its secrets if secret.
 func (s *Service) show(ctx context.Context, w webhook.Webhook, of tenant.Tenant, secret bool) Webhook {
-	v := s.shows(ctx, []webhook.Webhook{w}, of)[0]
-	if secret {
-		v.Secret = secretText(w)
-	}
-	return v
+	return s.views(ctx, []webhook.Webhook{w}, of, secret)[0]
 }
 
-// shows are webhooks as the API answers them.
+// shows are webhooks as the API lists them.
 func (s *Service) shows(ctx context.Context, webhooks []webhook.Webhook, of tenant.Tenant) []Webhook {
+	return s.views(ctx, webhooks, of, false)
+}
+
+func (s *Service) views(ctx context.Context, webhooks []webhook.Webhook, of tenant.Tenant, secret bool) []Webhook {
 	past, now := s.pastOf(ctx, webhooks), time.Now()
 	views := make([]Webhook, len(webhooks))
 	for i, w := range webhooks {
-		state := s.states.Get(w.ID, w.Generation)
-		views[i] = past.over(view(w, of, state, now), state)
+		state, known := s.states.Get(w.ID, w.Generation), s.secretsOf(ctx, w)
+		if !secret {
+			known = known.masked()
+		}
+		views[i] = past.over(view(w, known, of, state, now), state)
 	}
 	return views
 }
@@ -95,7 +98,7 @@ func (s *Service) createWebhook(ctx context.Context, in *rawInput) (*output[Webh
 	w.SigningKeys = withKeyPair([]webhook.SigningKey{signs}, said.wantsKeyPair(), random32(), now)
 	w.APIKeyID, w.DeveloperClientID, w.ThirdParty = key.ID, key.DeveloperClientID, key.DeveloperClientID != ""
 	w.CreatedAt, w.UpdatedAt = now, now
-	if w, err = store.CreateWebhook(ctx, w); err != nil {
+	if w, err = store.CreateWebhook(ctx, s.seal(w)); err != nil {
 		return nil, err
 	}
 	return reply(ctx, s.show(ctx, w, of, true)), nil
@@ -175,7 +178,7 @@ func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenan
 	}
 	w.Held, w.UpdatedAt = s.held(was, w.Active), time.Now().UTC()
 	w.SigningKeys = withKeyPair(w.SigningKeys, said.wantsKeyPair(), random32(), w.UpdatedAt)
-	return store.UpdateWebhook(ctx, w)
+	return store.UpdateWebhook(ctx, s.seal(w))
 }
 
 func (s *Service) deleteWebhook(ctx context.Context, in *idInput) (*noOutput, error) {

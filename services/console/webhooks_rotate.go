@@ -47,12 +47,13 @@ func (s *Service) rotateSecret(ctx context.Context, in *idRawInput) (*output[Web
 		return nil, err
 	}
 	w, err := changeWebhook(ctx, store, of.ID, in.ID, func(w webhook.Webhook) (webhook.Webhook, error) {
-		if err := checkNew(w.SigningKeys, key); err != nil {
+		if err := checkNew(s.sealing, w, key); err != nil {
 			return w, err
 		}
 		w.UpdatedAt = time.Now().UTC()
-		w.SigningKeys = rotated(w.SigningKeys, key, overlap, w.UpdatedAt)
-		return w, nil
+		// A former key that cannot be read would keep senders from signing with the new one.
+		w.SigningKeys = rotated(readable(s.sealing, w, key.Scheme), key, overlap, w.UpdatedAt)
+		return s.seal(w), nil
 	})
 	if err != nil {
 		return nil, err

@@ -70,9 +70,19 @@ func (s *Service) resumeWebhook(ctx context.Context, in *idInput) (*resumeOutput
 	case errors.As(err, &refused) && refused.Status == http.StatusConflict:
 		out.Body.Meta.Notice = "what was suspended because of the pause stays suspended: " + refused.Detail
 	default:
-		return nil, err
+		return nil, s.resumedOnly(ctx, err)
 	}
 	return out, nil
+}
+
+// resumedOnly is the answer where a webhook was resumed, and the release that goes with it not begun.
+func (s *Service) resumedOnly(ctx context.Context, err error) *Problem {
+	p := *s.problemOf(ctx, err)
+	if p.Status != http.StatusServiceUnavailable {
+		return &p
+	}
+	p.Detail = "the webhook is resumed, but the release of what its pause has suspended is not begun; resume it again: " + p.Detail
+	return &p
 }
 
 // resumed selects what a resume by hand releases.
