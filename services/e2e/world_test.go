@@ -112,8 +112,14 @@ func inProcess(t *testing.T) *world {
 // run runs an app until stop is called or the test ends.
 func run(t *testing.T, cfg app.Config) (a *app.App, stop func()) {
 	t.Helper()
+	return runLogged(t, cfg, slog.New(slog.DiscardHandler))
+}
+
+// runLogged is run with a log.
+func runLogged(t *testing.T, cfg app.Config, log *slog.Logger) (a *app.App, stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.New(ctx, cfg, slog.New(slog.DiscardHandler))
+	a, err := app.New(ctx, cfg, log)
 	if err != nil {
 		cancel()
 		t.Fatal(err)

@@ -25,6 +25,8 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/process"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
@@ -102,7 +104,7 @@ func (a *App) abandon(ctx context.Context) {
 func (a *App) openStores(ctx context.Context, cfg *Config, metrics prometheus.Registerer) error {
 	c := embedded.Config{
 		Dir: cfg.Dir, Log: len(cfg.Kafka.Brokers) == 0, Redis: cfg.Redis.URL == "", SQL: cfg.SQL.PostgresURL == "",
-		LogMaxBytes: cfg.LogMaxBytes, LogSync: cfg.LogSync, Logger: a.log.With("service", "stores"), Metrics: metrics,
+		LogMaxBytes: cfg.LogMaxBytes, LogSync: cfg.LogSync, CheckSQL: checkSQL, Logger: a.log.With("service", "stores"), Metrics: metrics,
 	}
 	if c.Log {
 		topics, err := cfg.Kafka.Topics()
@@ -130,6 +132,14 @@ func (a *App) openStores(ctx context.Context, cfg *Config, metrics prometheus.Re
 		cfg.SQL.SQLitePath, cfg.history.SQLitePath = stores.SQLPath(), stores.HistoryPath()
 	}
 	return nil
+}
+
+// checkSQL errs in one line if a database cannot be used.
+func checkSQL(ctx context.Context, sql, history string) error {
+	if err := sqlstore.CheckSQLite(ctx, sql); err != nil {
+		return err
+	}
+	return sqlhistory.CheckSQLite(ctx, history)
 }
 
 func applyTopics(ctx context.Context, cfg kafka.Config, log *slog.Logger) error {
@@ -180,14 +190,14 @@ func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error
 		return err
 	}
 	s := cfg.Sender
-	s.Kafka, s.Redis, s.Egress, s.Instance, s.Version = cfg.Kafka, cfg.Redis, cfg.Egress, cfg.Instance, obs.Version()
+	s.Kafka, s.Redis, s.Egress, s.Sealing, s.Instance, s.Version = cfg.Kafka, cfg.Redis, cfg.Egress, cfg.Sealing, cfg.Instance, obs.Version()
 	_, err = add(a, "sender", stageSender, metrics, s, sender.New)
 	return err
 }
 
 func (a *App) consoleConfig(cfg Config) console.Config {
 	c := cfg.Console
-	c.Kafka, c.SQL, c.History, c.Egress, c.Room = cfg.Kafka, cfg.SQL, cfg.history, cfg.Egress, a.stores.Room
+	c.Kafka, c.SQL, c.History, c.Egress, c.Sealing, c.Room = cfg.Kafka, cfg.SQL, cfg.history, cfg.Egress, cfg.Sealing, a.stores.Room
 	c.PublicURL = cfg.Notifier.ConsoleURL
 	if _, port, err := net.SplitHostPort(c.HTTP); c.PublicURL == "" && err == nil && port != "0" {
 		c.PublicURL = "http://" + local(c.HTTP)
@@ -224,9 +234,19 @@ func add[C any, S service](a *App, name string, stage int, metrics prometheus.Re
 
 // Run runs everything, and beside it whatever else is given, until ctx ends or a signal comes, then
 // drains. A second signal ends it at once, with process.ErrForced.
+//
+// Should the embedded log not be writable any more, Run returns at once why, and what ran still does: nothing
+// that it did could be noted, and the caller should exit.
 func (a *App) Run(ctx context.Context, beside ...process.Component) error {
 	parts := append(append(beside, a.parts...), process.Component{Name: "stores", Stage: stageStores, Run: a.stores.Run})
-	return process.Run(ctx, process.Config{Log: a.log}, parts...)
+	ended := make(chan error, 1)
+	go func() { ended <- process.Run(ctx, process.Config{Log: a.log}, parts...) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-a.stores.Failed():
+		return a.stores.Err()
+	}
 }
 
 // WaitReady returns once every service is ready. It errs if ctx ends before, and says what was not.

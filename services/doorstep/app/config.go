@@ -1,6 +1,7 @@
 package app
 
 import (
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/mail"
@@ -29,6 +30,7 @@ type Config struct {
 	SQL      sqldb.Config      // PostgresURL empty: SQLite in Dir
 	Mail     mail.Config       // URL empty: mails are kept
 	Egress   egress.Policy
+	Sealing  credentials.SealingKeys // none: secrets are stored as they are
 	Instance string
 
 	// The services' own settings; what they share (stores, egress, instance, room) is put in by New.
@@ -62,7 +64,7 @@ func Of(s settings.Services) (Config, error) {
 	}
 	return Config{
 		Kafka: kafka.Config(s.Kafka), Redis: redisstate.Config(s.Redis), SQL: sqldb.Config(s.SQL),
-		Mail: mail.Config(s.Mail), Egress: policy, Instance: s.Instance.Name,
+		Mail: mail.Config(s.Mail), Egress: policy, Sealing: credentials.SealingKeys(s.Sealing), Instance: s.Instance.Name,
 		Ingest: ingest.Config(s.Ingest), Matcher: matcher.Config(s.Matcher), Sender: sender.Config(s.Sender),
 		Recorder: recorder.Config(s.Recorder), Notifier: notifier.Config(s.Notifier), Console: console.Config(s.Console),
 	}, nil

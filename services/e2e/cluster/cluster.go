@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +41,8 @@ type Config struct {
 	Key      string            // the first platform key
 	Replicas map[string]int    // of each service; 1 where none is named
 	Env      map[string]string // settings of all processes
+	// EnvOf gives settings of one process, by its name, which take the place of those of all. May be nil.
+	EnvOf func(process string) map[string]string
 }
 
 // services in the order in which they start; any order works.
@@ -123,6 +127,11 @@ func (c *Cluster) newProcess(service string, i int) (*Process, error) {
 		return nil, err
 	}
 	p.env = append(c.env(), "DOORSTEP_INSTANCE="+name, "DOORSTEP_ADMIN_ADDR="+p.admin)
+	if c.cfg.EnvOf != nil {
+		for k, v := range c.cfg.EnvOf(name) {
+			p.env = append(p.env, k+"="+v)
+		}
+	}
 	for of, setting := range map[string]string{"console": "DOORSTEP_HTTP_ADDR", "ingest": "DOORSTEP_GRPC_ADDR"} {
 		if service == of {
 			if p.Addr, err = freeAddr(); err != nil {
@@ -215,6 +224,42 @@ func (p *Process) Ready(ctx context.Context) error {
 		}
 	}
 }
+
+// Readiness is what the process answers to /readyz: status and body.
+func (p *Process) Readiness(ctx context.Context) (status int, body string, err error) {
+	return p.ask(ctx, "/readyz")
+}
+
+// Metric is the value of a metric of the process that has no labels, e.g. "doorstep_duplicates_total".
+func (p *Process) Metric(ctx context.Context, name string) (float64, error) {
+	_, body, err := p.ask(ctx, "/metrics")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(body) {
+		if value, found := strings.CutPrefix(line, name+" "); found {
+			return strconv.ParseFloat(strings.TrimSpace(value), 64)
+		}
+	}
+	return 0, fmt.Errorf("%s has no metric %s", p.Name, name)
+}
+
+func (p *Process) ask(ctx context.Context, path string) (status int, body string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+// Admin is where the process's /metrics, /readyz and profiles answer, host:port.
+func (p *Process) Admin() string { return p.admin }
 
 // Signal sends a signal to the process, if it runs.
 func (p *Process) Signal(s syscall.Signal) {

@@ -32,6 +32,7 @@ type Report struct {
 	WrongBodies               []string
 	Early                     []string // retries before their time
 	Repeats                   int      // POSTs beyond those that the schedule asks for
+	Forgotten                 int      // POSTs among them of what was published twice, and the first time may have been forgotten
 	Unexplained               []string // repeats of what was committed, or that no disturbance explains
 	// Waits are the times from acknowledgements to first POSTs, for each set of kinds of disturbance that there
 	// was meanwhile.
@@ -91,11 +92,16 @@ type key struct {
 func Check(h *History, rules Rules) Report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	report := Report{Events: len(h.Acks), Posts: len(h.Posts), Waits: map[string][]time.Duration{}}
-	acks := map[string]Ack{}
+	report := Report{Posts: len(h.Posts), Waits: map[string][]time.Duration{}}
+	acks, again := map[string]Ack{}, map[string]time.Time{}
 	for _, a := range h.Acks {
+		if _, known := acks[a.Event]; known {
+			again[a.Event] = a.At
+			continue
+		}
 		acks[a.Event] = a
 	}
+	report.Events = len(acks)
 	posts := map[key][]Post{}
 	for _, p := range h.Posts {
 		k := key{p.Event, p.Hook}
@@ -111,12 +117,12 @@ func Check(h *History, rules Rules) Report {
 		k := key{r.Event, r.Hook}
 		records[k] = append(records[k], r)
 	}
-	for _, a := range h.Acks {
+	for _, a := range acks {
 		for i, hook := range rules.Hooks {
 			if slices.Contains(hook.Types, rules.TypeOf(a.Event)) {
 				k := key{a.Event, i}
 				report.Deliveries++
-				rules.delivery(&report, a, i, story{posts[k], records[k], h.Disturbances})
+				rules.delivery(&report, a, i, story{posts[k], records[k], h.Disturbances, a.At, again[a.Event]})
 			}
 		}
 	}
@@ -128,6 +134,8 @@ type story struct {
 	posts        []Post
 	records      []Record
 	disturbances []Disturbance
+	published    time.Time // acknowledged
+	again        time.Time // and once more; zero: not
 }
 
 // delivery checks the POSTs of one delivery.
@@ -148,7 +156,11 @@ func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 	if slow, ok := s.commitTime(); ok && warm {
 		report.SlowestCommit = max(report.SlowestCommit, slow)
 	}
-	report.Repeats += max(0, len(posts)-1-r.Hooks[hook].Fails)
+	repeats, forgotten := max(0, len(posts)-1-r.Hooks[hook].Fails), s.forgotten()
+	report.Repeats += repeats
+	if forgotten {
+		report.Forgotten += repeats
+	}
 	accepted := false
 	for i := 1; i < len(posts); i++ {
 		accepted = accepted || posts[i-1].Status < 300
@@ -157,7 +169,7 @@ func (r Rules) delivery(report *Report, a Ack, hook int, s story) {
 		if !accepted && !early {
 			continue // a retry in its time
 		}
-		if s.explains(i, r.Slack) {
+		if forgotten || s.explains(i, r.Slack) {
 			continue
 		}
 		what := fmt.Sprintf("%s: POST %d came %s after the one before, at %s", name, i+1, gap.Round(time.Millisecond), posts[i].At.Format("15:04:05.000"))
@@ -196,6 +208,13 @@ func (s story) explains(i int, slack time.Duration) bool {
 		}
 	}
 	return false
+}
+
+// forgotten reports whether the event was published twice, and the first time may have been forgotten by the second.
+func (s story) forgotten() bool {
+	return !s.again.IsZero() && slices.ContainsFunc(s.disturbances, func(d Disturbance) bool {
+		return d.Forgets && d.From.Before(s.again.Add(aftermath)) && d.To.Add(aftermath).After(s.published)
+	})
 }
 
 // commitTime is how long the record of a delivery that was POSTed once took to be committed; false: it was

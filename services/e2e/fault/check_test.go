@@ -64,6 +64,18 @@ func TestCheck(t *testing.T) {
 			h.Records[1].Committed = at(710)
 			h.Posts[2].At = at(700)
 		}, "[0 0 0 0 0 0]", true},
+		"published twice": {func(h *History) {
+			h.Ack(Ack{"event-1", body, at(600)})
+		}, "[0 0 0 0 0 0]", true},
+		"published twice and delivered twice": {func(h *History) {
+			h.Ack(Ack{"event-1", body, at(600)})
+			h.Post(Post{"d0", "event-1", 0, body, at(700), 204})
+		}, "[0 0 0 0 1 1]", false},
+		"published twice and delivered twice, Redis away": {func(h *History) {
+			h.Disturb(Disturbance{What: "cut redis", From: at(400), To: at(800), Forgets: true})
+			h.Ack(Ack{"event-1", body, at(600)})
+			h.Post(Post{"d0", "event-1", 0, body, at(700), 204})
+		}, "[0 0 0 0 1 0]", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := good()

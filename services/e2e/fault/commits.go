@@ -22,8 +22,8 @@ const (
 	offsetsTopic = "__consumer_offsets"
 )
 
-// commits notes when the group of the senders committed each record as finished.
-type commits struct {
+// Commits notes when the group of the senders committed each record as finished.
+type Commits struct {
 	cfg    kafka.Config
 	topics wire.Topics
 	client *kgo.Client
@@ -45,9 +45,9 @@ type committed struct {
 	at   map[int64]time.Time // when
 }
 
-// followCommits begins to follow the commits.
-func followCommits(brokers []string) (*commits, error) {
-	c := &commits{
+// FollowCommits begins to follow the commits of a Doorstep with the default topic prefix and retry tiers of 2s,4s,8s.
+func FollowCommits(brokers []string) (*Commits, error) {
+	c := &Commits{
 		cfg:   kafka.Config{Brokers: brokers, TopicPrefix: topicPrefix, RetryTiers: retryTiers},
 		ended: make(chan struct{}), parts: map[place]*committed{},
 	}
@@ -71,14 +71,15 @@ func followCommits(brokers []string) (*commits, error) {
 	return c, nil
 }
 
-func (c *commits) close() {
+// Close ends it.
+func (c *Commits) Close() {
 	c.end()
 	<-c.ended
 	c.client.Close()
 }
 
 // note notes one record of Kafka's own topic.
-func (c *commits) note(r *kgo.Record) {
+func (c *Commits) note(r *kgo.Record) {
 	var k kmsg.OffsetCommitKey
 	var v kmsg.OffsetCommitValue
 	if len(r.Key) < 2 || r.Key[0] != 0 || r.Key[1] > 1 || len(r.Value) == 0 {
@@ -109,8 +110,9 @@ func (p *committed) mark(offset int64, at time.Time) {
 	}
 }
 
-// records reads every record of the lanes, with when it was committed.
-func (c *commits) records(ctx context.Context, hookOf map[string]int) ([]Record, error) {
+// Records reads every record of the lanes, with when it was committed. hookOf gives the number of a webhook by its id; what is
+// for others is left out.
+func (c *Commits) Records(ctx context.Context, hookOf map[string]int) ([]Record, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out []Record
@@ -121,7 +123,11 @@ func (c *commits) records(ctx context.Context, hookOf map[string]int) ([]Record,
 			failed = fmt.Errorf("%s/%d at %d: %w", r.Topic, r.Partition, r.Offset, err)
 			return
 		}
-		record := Record{Event: d.EventID, Hook: hookOf[d.WebhookID], Written: r.Timestamp}
+		hook, ours := hookOf[d.WebhookID]
+		if !ours {
+			return
+		}
+		record := Record{Event: d.EventID, Hook: hook, Written: r.Timestamp}
 		if p := c.parts[place{r.Topic, r.Partition}]; p != nil {
 			record.Committed = p.at[r.Offset]
 		}

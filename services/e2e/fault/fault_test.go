@@ -10,8 +10,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,7 +81,7 @@ func TestFaults(t *testing.T) {
 	var producing sync.WaitGroup
 	producing.Go(func() { w.produce(ctx, rate) })
 	w.warm(rate)
-	e := executor{cluster: w.cluster, scripts: scripts(), dir: w.servers, history: &w.history}
+	e := executor{cluster: w.cluster, servers: w.servers, history: &w.history}
 	began := time.Now()
 	for _, s := range steps {
 		if time.Since(began) > total {
@@ -125,7 +123,7 @@ func TestFaults(t *testing.T) {
 	time.Sleep(10 * time.Second) // for repeats that are still to come from the tiers
 	reading, cancel := context.WithTimeout(context.Background(), healing)
 	defer cancel()
-	if w.history.Records, err = w.commits.records(reading, w.hookOf); err != nil {
+	if w.history.Records, err = w.commits.Records(reading, w.hookOf); err != nil {
 		t.Fatal(err)
 	}
 	report = Check(&w.history, rules)
@@ -142,10 +140,10 @@ func TestFaults(t *testing.T) {
 // world is a cluster on servers of its own, with receivers and a history.
 type world struct {
 	t       *testing.T
-	servers string
+	servers *cluster.Local
 	cluster *cluster.Cluster
 	history History
-	commits *commits
+	commits *Commits
 	target  string
 	hookOf  map[string]int // by webhook id
 	conns   []*grpc.ClientConn
@@ -153,24 +151,16 @@ type world struct {
 
 func start(t *testing.T) *world {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "doorstep-fault-") //nolint:usetesting // where another user, PostgreSQL's, may go
+	servers, err := cluster.StartLocal("--brokers", "3", "kafka", "redis", "postgres")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // as above
-		t.Fatal(err)
-	}
-	w := &world{t: t, servers: filepath.Join(dir, "servers"), hookOf: map[string]int{}}
-	up := exec.Command(scripts(), "up", w.servers, "--brokers", "3")
 	t.Cleanup(func() {
-		if out, err := exec.Command(scripts(), "down", w.servers).CombinedOutput(); err != nil {
-			t.Errorf("servers down: %v: %s", err, out)
+		if err := servers.Down(); err != nil {
+			t.Error(err)
 		}
 	})
-	if out, err := up.CombinedOutput(); err != nil {
-		t.Fatalf("servers up: %v: %s", err, out)
-	}
+	w := &world{t: t, servers: servers, hookOf: map[string]int{}}
 	w.receive()
 	bin, err := cluster.Build(t.TempDir())
 	if err != nil {
@@ -183,7 +173,7 @@ func start(t *testing.T) *world {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	w.cluster, err = cluster.Start(ctx, cluster.Config{
-		Program: bin, Dir: logs, Servers: serversOf(t, w.servers), Key: apiKey, Replicas: replicas(),
+		Program: bin, Dir: logs, Servers: servers.Servers(), Key: apiKey, Replicas: replicas(),
 		Env: map[string]string{
 			"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true", "DOORSTEP_RETRY_TIERS": retryTiers,
 			"DOORSTEP_WARN_AFTER": "999999", "DOORSTEP_DISABLE_AFTER": "1000000",
@@ -196,10 +186,10 @@ func start(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Logf("servers: Apache Kafka of 3 brokers, Redis, PostgreSQL as processes; %v as processes", replicas())
-	if w.commits, err = followCommits(strings.Split(serversOf(t, w.servers).Kafka, ",")); err != nil {
+	if w.commits, err = FollowCommits(strings.Split(servers.Servers().Kafka, ",")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.commits.close)
+	t.Cleanup(w.commits.Close)
 	w.register()
 	for _, p := range w.cluster.Of("ingest") {
 		conn, err := grpc.NewClient(p.Addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -210,20 +200,6 @@ func start(t *testing.T) *world {
 		w.conns = append(w.conns, conn)
 	}
 	return w
-}
-
-// serversOf reads the file that deploy/local/servers writes.
-func serversOf(t *testing.T, dir string) cluster.Servers {
-	t.Helper()
-	out, err := exec.Command("sh", "-c", `. "$0/env" && printf '%s\n' "$TEST_KAFKA" "$TEST_REDIS" "$TEST_POSTGRES"`, dir).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	if len(lines) != 3 {
-		t.Fatalf("servers: %q", out)
-	}
-	return cluster.Servers{Kafka: lines[0], Redis: lines[1], Postgres: lines[2]}
 }
 
 // receive starts the receivers, which note every POST.

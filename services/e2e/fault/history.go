@@ -2,6 +2,7 @@ package fault
 
 import (
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,7 +10,7 @@ import (
 // Hash is of a body.
 type Hash [sha256.Size]byte
 
-// Ack is an event that was acknowledged.
+// Ack is an event that was acknowledged. A producer may publish it again and get a second one.
 type Ack struct {
 	Event string
 	Body  Hash
@@ -42,6 +43,8 @@ type Disturbance struct {
 	To   time.Time // when it was healed
 	// Repeats says that a sender could not commit its last work: kill -9 of a sender, or servers away.
 	Repeats bool
+	// Forgets says that what a producer publishes again may be delivered again: Redis away or emptied.
+	Forgets bool
 }
 
 // History is what producers, receivers and the plan note, and the log.
@@ -79,4 +82,37 @@ func (h *History) Counts() (acks, posts int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.Acks), len(h.Posts)
+}
+
+// Between is the history of the events that were acknowledged between two times, with all disturbances and these records.
+func (h *History) Between(from, to time.Time, records []Record) *History {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	first := map[string]time.Time{}
+	for _, a := range h.Acks {
+		if at, known := first[a.Event]; !known || a.At.Before(at) {
+			first[a.Event] = a.At
+		}
+	}
+	within := func(event string) bool {
+		at, known := first[event]
+		return known && !at.Before(from) && at.Before(to)
+	}
+	out := &History{Disturbances: slices.Clone(h.Disturbances)}
+	for _, a := range h.Acks {
+		if within(a.Event) {
+			out.Acks = append(out.Acks, a)
+		}
+	}
+	for _, p := range h.Posts {
+		if within(p.Event) {
+			out.Posts = append(out.Posts, p)
+		}
+	}
+	for _, r := range records {
+		if within(r.Event) {
+			out.Records = append(out.Records, r)
+		}
+	}
+	return out
 }

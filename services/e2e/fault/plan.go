@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -80,8 +78,7 @@ func plan(seed uint64, total time.Duration, replicas map[string]int, brokers int
 // executor does the steps.
 type executor struct {
 	cluster *cluster.Cluster
-	scripts string // deploy/local/servers
-	dir     string // of the servers
+	servers *cluster.Local
 	history *History
 }
 
@@ -90,14 +87,6 @@ func (e executor) process(name string) *cluster.Process {
 		if p.Name == name {
 			return p
 		}
-	}
-	return nil
-}
-
-func (e executor) server(verb string, args ...string) error {
-	cmd := exec.Command(e.scripts, append([]string{verb, e.dir}, args...)...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("servers %s %v: %w: %s", verb, args, err, out)
 	}
 	return nil
 }
@@ -138,21 +127,21 @@ func (e executor) do(s step) error {
 	case killBroker:
 		// While a group's coordinator is away nothing is committed, and a member may lose its session.
 		d.Repeats = true
-		if err = e.server("kill", s.name); err == nil {
+		if err = e.servers.Do("kill", s.name); err == nil {
 			time.Sleep(s.lasts)
-			err = e.server("start", s.name)
+			err = e.servers.Do("start", s.name)
 		}
 	case emptyRedis:
-		if err = e.server("kill", s.name); err == nil {
+		if err = e.servers.Do("kill", s.name); err == nil {
 			time.Sleep(s.lasts)
-			err = e.server("start", s.name)
+			err = e.servers.Do("start", s.name)
 		}
 	case stopRecorders:
 		err = e.stopAll(s.name, s.lasts)
 	case stopPostgres:
-		if err = e.server("stop", s.name); err == nil {
+		if err = e.servers.Do("stop", s.name); err == nil {
 			time.Sleep(s.lasts)
-			err = e.server("start", s.name)
+			err = e.servers.Do("start", s.name)
 		}
 	}
 	d.To = time.Now()
@@ -171,13 +160,4 @@ func (e executor) stopAll(service string, lasts time.Duration) error {
 		errs = append(errs, p.Start())
 	}
 	return errors.Join(errs...)
-}
-
-// scripts is where deploy/local/servers stands, seen from this package's directory.
-func scripts() string {
-	path, err := filepath.Abs("../../../deploy/local/servers")
-	if err != nil {
-		return "deploy/local/servers"
-	}
-	return path
 }

@@ -44,8 +44,9 @@ type commands struct {
 	Notifier notifierCmd `cmd:"" group:"services" help:"Mail notices to the administrators of their tenant."`
 	Console  consoleCmd  `cmd:"" group:"services" help:"Serve the REST API."`
 
-	Topics  topicsCmd  `cmd:"" group:"setup" help:"Create or check the topics of the log."`
-	Migrate migrateCmd `cmd:"" group:"setup" help:"Bring the database to this version's schema."`
+	Topics     topicsCmd     `cmd:"" group:"setup" help:"Create or check the topics of the log."`
+	Migrate    migrateCmd    `cmd:"" group:"setup" help:"Bring the database to this version's schema."`
+	SealingKey sealingKeyCmd `cmd:"" group:"setup" help:"Print a new key for DOORSTEP_SEALING_KEYS, which seals webhooks' secrets where they are stored."`
 
 	Publish        publishCmd        `cmd:"" group:"client" help:"Publish one event, or a file of them."`
 	Webhooks       webhooksCmd       `cmd:"" group:"client" help:"List, show, create, change and delete webhooks."`
@@ -151,11 +152,24 @@ func loadYAML(r io.Reader) (kong.Resolver, error) {
 	}
 	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
 		value, err := file.Resolve(c, parent, flag)
-		if value != nil || err != nil {
-			return value, err
+		if value == nil && err == nil {
+			value, err = file.Resolve(c, c.Path[0], flag)
 		}
-		return file.Resolve(c, c.Path[0], flag)
+		if err == nil && !fits(value, flag) {
+			// Kong would repeat the value, which may be a secret.
+			err = errors.New("the file of settings has a list or a section there; it must be one value")
+		}
+		return value, err
 	}), nil
+}
+
+// fits reports whether a value of a file can be a flag's.
+func fits(value any, flag *kong.Flag) bool {
+	switch value.(type) {
+	case []any, map[string]any, map[any]any:
+		return flag.IsSlice() || flag.IsMap()
+	}
+	return true
 }
 
 // withHint adds where to read on to a parse error.

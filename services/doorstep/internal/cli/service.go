@@ -10,11 +10,6 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/process"
 )
 
-// logging is what every long-running command has.
-type logging struct {
-	Level string `name:"log-level" env:"DOORSTEP_LOG_LEVEL" default:"info" help:"Least level of the log lines on stderr: debug, info, warn or error."`
-}
-
 // admin is what every service that runs alone has.
 type admin struct {
 	Addr string `name:"admin" env:"DOORSTEP_ADMIN_ADDR" default:":9090" placeholder:"HOST:PORT" help:"Where /healthz, /readyz, /metrics and /debug/pprof answer; not for customers."`
@@ -31,9 +26,9 @@ type checked interface{ Validate() error }
 
 // runService makes one service and runs it with its admin address until a signal.
 func runService[C checked, S service](streams IO, l logging, a admin, name string, cfg C, build func(C, *slog.Logger, prometheus.Registerer) (S, error)) error {
-	log, err := obs.Logger(streams.Err, l.Level)
+	log, err := l.logger(streams.Err)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	if err := cfg.Validate(); err != nil {
 		return usageError{err}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/mail"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
@@ -48,6 +49,7 @@ func (c *matcherCmd) Run(streams IO) error {
 type senderCmd struct {
 	Sender   settings.Sender   `embed:""`
 	Egress   settings.Egress   `embed:""`
+	Sealing  settings.Sealing  `embed:""`
 	Kafka    settings.Kafka    `embed:""`
 	Redis    settings.Redis    `embed:""`
 	Instance settings.Instance `embed:""`
@@ -59,6 +61,7 @@ type senderCmd struct {
 func (c *senderCmd) Run(streams IO) error {
 	cfg := sender.Config(c.Sender)
 	cfg.Kafka, cfg.Redis, cfg.Instance, cfg.Version = kafka.Config(c.Kafka), redisstate.Config(c.Redis), c.Instance.Name, obs.Version()
+	cfg.Sealing = credentials.SealingKeys(c.Sealing)
 	var err error
 	if cfg.Egress, err = c.Egress.Policy(); err != nil {
 		return usageError{err}
@@ -106,6 +109,7 @@ type consoleCmd struct {
 	ConsoleURL string           `name:"console-url" env:"DOORSTEP_CONSOLE_URL" placeholder:"URL" help:"Where people reach the web console, e.g. https://hooks.example.com: if it is https, its cookies are sent over https only. Empty: not known, links are without a host."`
 	SQL        settings.SQL     `embed:""`
 	Egress     settings.Egress  `embed:""`
+	Sealing    settings.Sealing `embed:""`
 	Kafka      settings.Kafka   `embed:""`
 	Admin      admin            `embed:""`
 	Log        logging          `embed:""`
@@ -115,7 +119,7 @@ type consoleCmd struct {
 // DOORSTEP_BOOTSTRAP_KEY names one instead.
 func (c *consoleCmd) Run(streams IO) error {
 	cfg := console.Config(c.Console)
-	cfg.PublicURL = c.ConsoleURL
+	cfg.PublicURL, cfg.Sealing = c.ConsoleURL, credentials.SealingKeys(c.Sealing)
 	cfg.Kafka, cfg.SQL, cfg.History = kafka.Config(c.Kafka), sqldb.Config(c.SQL), sqldb.Config(c.SQL)
 	cfg.FirstKey = func(key string) { printKey(streams.Out, key) }
 	var err error

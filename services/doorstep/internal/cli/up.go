@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/auth"
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/process"
@@ -42,9 +43,9 @@ func (c *upCmd) Run(ctx context.Context, streams IO) error {
 	if err != nil {
 		return err
 	}
-	log, err := obs.Logger(streams.Err, c.Log.Level)
+	log, err := c.Log.logger(streams.Err)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	if c.Demo || c.DemoExit {
 		return c.runDemo(ctx, streams, cfg, log)
@@ -156,7 +157,7 @@ func demoConfig(cfg app.Config, dir string) app.Config {
 	_, _ = rand.Read(random[:]) // never errs
 	cfg.Dir = dir
 	cfg.Kafka.Brokers, cfg.Kafka.RetryTiers = nil, demo.Tiers
-	cfg.Redis.URL, cfg.SQL.PostgresURL = "", ""
+	cfg.Redis.URL, cfg.SQL.PostgresURL, cfg.Sealing = "", "", credentials.SealingKeys{}
 	cfg.Egress = egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true}
 	cfg.Console.BootstrapKey = auth.NewKey(random)
 	return cfg

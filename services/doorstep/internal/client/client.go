@@ -41,6 +41,9 @@ type Client struct {
 // New makes a client. It errs if the URL is none.
 func New(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.URL)
+	if strings.Contains(cfg.URL, "@") { // which is in none that we want, and errors repeat the URL
+		return nil, errors.New("--url: no user and password belong there; the API key goes into DOORSTEP_KEY")
+	}
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, fmt.Errorf("--url %q: want http://host:port or https://host", cfg.URL)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/mail"
@@ -44,6 +45,8 @@ type (
 	Mail mail.Config
 	// Console is the REST API.
 	Console console.Config
+	// Sealing is the keys that seal secrets.
+	Sealing credentials.SealingKeys
 )
 
 // Egress is what webhooks may target beyond https to public addresses.
@@ -76,6 +79,7 @@ type Services struct {
 	Notifier Notifier `embed:""`
 	Mail     Mail     `embed:""`
 	Egress   Egress   `embed:""`
+	Sealing  Sealing  `embed:""`
 	Kafka    Kafka    `embed:""`
 	Redis    Redis    `embed:""`
 	SQL      SQL      `embed:""`
