@@ -16,7 +16,7 @@ REAL := ./services/console ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqld
 	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/e2e
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault ci-full
+.PHONY: help build demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault away hostile ci-full
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -62,6 +62,13 @@ bench: build ## measure the sender against a bare HTTP loop, in one run
 
 fault: ## Doorstep on three brokers, Redis and PostgreSQL, killed and stopped under load for FAULT_TIME (15m); TEST_SEED repeats a plan
 	cd services/e2e/fault && FAULT_TIME=$(or $(FAULT_TIME),15m) go test -count=1 -run TestFaults -v -timeout 60m .
+
+away: ## take the stores away from Doorstep on real servers, one after the other, for their full times (half an hour)
+	cd services/e2e/away && AWAY_TIME=full go test -count=1 -run TestAway -v -timeout 90m .
+
+hostile: ## every kind of hostile receiver, with the real limits, and the memory it costs over three minutes
+	cd pkg/post && TEST_SLOW=1 HOSTILE_TIME=3m go test -count=1 -v -timeout 30m .
+	cd services/sender && TEST_SLOW=1 go test -count=1 -run TestHostile -v .
 
 ci-full: export TEST_SLOW = 1
 ci-full: lint alone test test-browser race ## all checks, also those too long for every change
