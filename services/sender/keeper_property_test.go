@@ -175,6 +175,7 @@ func (w *keeperWorld) quiet() {
 	if n := len(w.owner.ending); n > 0 {
 		w.t.Fatalf("%d records are not done", n)
 	}
+	w.adopt()
 	if diff := cmp.Diff(ids(w.present().PendingNotices), ids(w.notices)); diff != "" {
 		w.t.Fatalf("notices told: %s", diff)
 	}

@@ -335,6 +335,20 @@ func (w *keeperWorld) ended(k *work, o failure.Outcome) {
 	}
 }
 
+// adopt notes that the owner, when it took a told notice out of the state, found in the store what a former one had left.
+func (w *keeperWorld) adopt() {
+	e := w.owner.loaded(w.hook.ID)
+	if e == nil || w.fits(e.at(w.hook.Generation), w.present()) {
+		return
+	}
+	for _, p := range w.possible {
+		if w.fits(e.at(w.hook.Generation), p) {
+			w.history = append(w.history, point{state: p})
+			return
+		}
+	}
+}
+
 func describe(o failure.Outcome) string {
 	return fmt.Sprintf("answer %d of generation %d", o.StatusCode, o.Generation)
 }
