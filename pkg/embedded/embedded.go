@@ -130,6 +130,11 @@ func (s *Servers) open(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if s.cfg.SQL { // now that nothing can refuse the directory any more
+		if err := dropMigrationLocks(s.cfg.Dir); err != nil {
+			return err
+		}
+	}
 	s.keep(ctx)
 	return nil
 }
@@ -143,10 +148,7 @@ func (s *Servers) checkSQL(ctx context.Context) error {
 	if _, ok := errors.AsType[*os.PathError](err); ok {
 		return dirError(s.cfg.Dir, err)
 	}
-	if err != nil {
-		return err
-	}
-	return dropMigrationLocks(s.cfg.Dir)
+	return err
 }
 
 // Brokers are the addresses of the embedded log, nil if it is not embedded.
