@@ -13,7 +13,7 @@ UNCACHED := ./pkg/archtest ./services/e2e/...
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
 # The longest is first.
 REAL := ./services/console ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish ./pkg/mail \
-	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/e2e
+	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/doorstep ./services/e2e ./services/e2e/away
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault away hostile ci-full
