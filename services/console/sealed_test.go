@@ -191,10 +191,11 @@ func TestNothingReadableAtRest(t *testing.T) {
 	sqldbtest.Each(t, func(t *testing.T, sql sqldb.Config) {
 		for name, keys := range map[string][]string{"without a key": nil, "with a key": {"k1"}} {
 			t.Run(name, func(t *testing.T) {
-				if sql.SQLitePath != "" {
-					sql = sqldbtest.SQLite(t)
+				own := sqldbtest.SQLite // a database that nobody was in without a key
+				if sql.SQLitePath == "" {
+					own = sqldbtest.Postgres
 				}
-				h := newHouse(t, sql)
+				h := newHouse(t, own(t))
 				c := h.open(keys...)
 				given, rotated := whsec(1), whsec(2)
 				made := c.create(`{"url":"http://127.0.0.1:9999/hook","event_types":["*"],"secret":"` + given + `","key_pair":true,
