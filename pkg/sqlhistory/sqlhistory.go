@@ -29,19 +29,28 @@ type Store struct {
 	days days
 }
 
-// Open connects, brings the tables up to date and returns the Store. It errs if the database does not
-// answer; the caller tries again.
-func Open(ctx context.Context, cfg sqldb.Config, log *slog.Logger) (*Store, error) {
+// schema is the tables as this version has them.
+func schema() (sqldb.Schema, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
-		return nil, fmt.Errorf("migrations: %w", err)
+		return sqldb.Schema{}, fmt.Errorf("migrations: %w", err)
 	}
-	db, err := sqldb.Open(ctx, cfg, sqldb.Schema{
+	return sqldb.Schema{
 		Versions: "goose_history_version", Files: files,
 		// Rows come in by the thousand into indexes of all orders: pages are kept until they are full, 32 MiB of
 		// them, and written to the file when the log has as much, not at every 4 MiB.
 		SQLitePragmas: []string{"cache_size(-32768)", "wal_autocheckpoint(8000)"},
-	}, log)
+	}, nil
+}
+
+// Open connects, brings the tables up to date and returns the Store. It errs if the database does not
+// answer; the caller tries again.
+func Open(ctx context.Context, cfg sqldb.Config, log *slog.Logger) (*Store, error) {
+	tables, err := schema()
+	if err != nil {
+		return nil, err
+	}
+	db, err := sqldb.Open(ctx, cfg, tables, log)
 	if err != nil {
 		return nil, err
 	}

@@ -41,14 +41,23 @@ type Store struct {
 	changed chan struct{}
 }
 
+// schema is the tables as this version has them.
+func schema() (sqldb.Schema, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return sqldb.Schema{}, fmt.Errorf("migrations: %w", err)
+	}
+	return sqldb.Schema{Versions: "goose_db_version", Files: files}, nil
+}
+
 // Open connects, brings the tables up to date and returns the Store. It errs if the database does
 // not answer; the caller tries again.
 func Open(ctx context.Context, cfg sqldb.Config, log *slog.Logger) (*Store, error) {
-	files, err := fs.Sub(migrations, "migrations")
+	tables, err := schema()
 	if err != nil {
-		return nil, fmt.Errorf("migrations: %w", err)
+		return nil, err
 	}
-	db, err := sqldb.Open(ctx, cfg, sqldb.Schema{Versions: "goose_db_version", Files: files}, log)
+	db, err := sqldb.Open(ctx, cfg, tables, log)
 	if err != nil {
 		return nil, err
 	}
