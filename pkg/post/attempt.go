@@ -84,10 +84,10 @@ func (a *attempt) unseen(err error, again int) bool {
 	if a.http1 != nil {
 		return a.reused && a.http1.unsent() // as often as there are such connections
 	}
-	// net/http has no names for these. The first two are of connections that took no request.
+	// net/http has no names for these.
 	says := func(s string) bool { return strings.Contains(err.Error(), s) }
 	switch {
-	case says("cannot rewind body"), says("client conn not usable"):
+	case tookNone(err):
 		return again < maxAgain
 	case says("graceful shutdown GOAWAY"), says("REFUSED_STREAM; received from peer"):
 		return again < maxTurnedTo

@@ -84,7 +84,7 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 	case errors.Is(err, errFlood):
 		out.ErrorCode = CodeTooLarge
 		out.Error = fmt.Sprintf("the receiver sent over %d KiB on the connection for one attempt; it should send an answer and no more, look for the cause in its log or its proxy's", http2AttemptBytes>>10)
-	case errors.Is(err, errTurnedAway), strings.Contains(err.Error(), "cannot rewind body"), strings.Contains(err.Error(), "client conn not usable"):
+	case errors.Is(err, errTurnedAway), tookNone(err):
 		out.ErrorCode = CodeReset
 		out.Error = "the receiver opens HTTP/2 connections but takes no request on them; look for the cause in its log or its proxy's, and at its limit of streams"
 	case tlsFault(err):
@@ -101,6 +101,11 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 		out.ErrorCode = CodeReset
 		out.Error = "the receiver closed the connection without an answer; look for the cause in its log or its proxy's"
 	}
+}
+
+// tookNone reports whether err says that a connection of HTTP/2 took no request. net/http has no name for it.
+func tookNone(err error) bool {
+	return strings.Contains(err.Error(), "cannot rewind body") || strings.Contains(err.Error(), "client conn not usable")
 }
 
 // brokenOff reports whether err says that the receiver ended the exchange by a frame of HTTP/2.
