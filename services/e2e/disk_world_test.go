@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -145,7 +144,7 @@ func newMachine(t *testing.T, data string, on *disk) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &machine{data: data, on: on, program: bin, http: freeAddr(t), grpcAt: freeAddr(t)}
+	h := &machine{data: data, on: on, program: bin, http: freePort(t), grpcAt: freePort(t)}
 	h.world = connect(t, "http://"+h.http, h.grpcAt, logAt("", "doorstep."))
 	h.events = &published{machine: h}
 	t.Cleanup(func() {
@@ -158,16 +157,6 @@ func newMachine(t *testing.T, data string, on *disk) *machine {
 		}
 	})
 	return h
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // run starts the process and does not wait.
