@@ -100,7 +100,7 @@ const maxBatchBytes = 1 << 20
 
 // Ping errs if no broker answers within the context, with ErrRefused if the security settings are why.
 func Ping(ctx context.Context, client *kgo.Client) error {
-	if _, err := Heed(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, client.Ping(ctx) }); err != nil {
+	if _, err := heed(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, client.Ping(ctx) }); err != nil {
 		return fmt.Errorf("kafka: %w", explain(err))
 	}
 	return nil

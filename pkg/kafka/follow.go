@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -90,17 +89,17 @@ func (f *Follower) Run(ctx context.Context) error {
 // ends asks for the ends of all partitions that hold anything, again until it is told: a broker that is
 // away comes back, and a topic that was just made is not known to all of them at once.
 func (f *Follower) ends(ctx context.Context) (map[partition]int64, error) {
-	began, said := time.Now(), time.Time{}
+	began, said := time.Now(), told{}
 	for {
 		target, err := f.listEnds(ctx)
 		if err == nil {
 			return target, nil
 		}
 		level := slog.LevelDebug
-		if now := time.Now(); now.Sub(began) > askTime && now.Sub(said) > sayAgain {
-			level, said = slog.LevelWarn, now
+		if now := time.Now(); now.Sub(began) > askTime && said.due("", now) {
+			level = slog.LevelWarn
 		}
-		f.log.Log(ctx, level, "kafka: waiting for topics that are followed", "topics", f.topics, "error", explain(err))
+		f.log.Log(ctx, level, "kafka: waiting for topics that are followed", "topics", f.topics, "error", err)
 		if !wait(ctx, 250*time.Millisecond) {
 			return nil, err
 		}
@@ -110,18 +109,9 @@ func (f *Follower) ends(ctx context.Context) (map[partition]int64, error) {
 func (f *Follower) listEnds(ctx context.Context) (map[partition]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	adm := kadm.NewClient(f.client)
-	starts, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return adm.ListStartOffsets(ctx, f.topics...)
-	})
-	if err = errors.Join(err, starts.Error()); err != nil {
-		return nil, fmt.Errorf("follow %v: list start offsets: %w", f.topics, err)
-	}
-	ends, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return adm.ListCommittedOffsets(ctx, f.topics...)
-	})
-	if err = errors.Join(err, ends.Error()); err != nil {
-		return nil, fmt.Errorf("follow %v: list end offsets: %w", f.topics, err)
+	starts, ends, err := NewAdmin(f.client).Bounds(ctx, f.topics...)
+	if err != nil {
+		return nil, fmt.Errorf("follow: %w", err)
 	}
 	target := map[partition]int64{}
 	ends.Each(func(o kadm.ListedOffset) {

@@ -2,10 +2,10 @@ package kafka
 
 import "context"
 
-// Heed asks brokers something and returns the answer, or the error of ctx as soon as that ends. The client's own
+// heed asks brokers something and returns the answer, or the error of ctx as soon as that ends. The client's own
 // requests heed a context between tries, but a broker that takes a request and says nothing holds them for
 // tens of seconds. What is asked goes on until then, or until its client is closed: the answer is dropped.
-func Heed[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
+func heed[T any](ctx context.Context, ask func(context.Context) (T, error)) (T, error) {
 	type answer struct {
 		value T
 		err   error

@@ -15,7 +15,7 @@ func TestHeed(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		began := time.Now()
-		n, err := Heed(ctx, func(context.Context) (int, error) {
+		n, err := heed(ctx, func(context.Context) (int, error) {
 			<-hang
 			return 7, nil
 		})
@@ -24,7 +24,7 @@ func TestHeed(t *testing.T) {
 		}
 		close(hang)
 		refused := errors.New("refused")
-		if n, err := Heed(t.Context(), func(context.Context) (int, error) { return 7, refused }); n != 7 || !errors.Is(err, refused) {
+		if n, err := heed(t.Context(), func(context.Context) (int, error) { return 7, refused }); n != 7 || !errors.Is(err, refused) {
 			t.Errorf("%d, %v, want what was answered", n, err)
 		}
 	})

@@ -261,11 +261,8 @@ func (l *Lanes) assigned(ctx context.Context, client *kgo.Client, got map[string
 // answer nothing is known to be finished, which repeats work and loses none.
 func (l *Lanes) fetchCommits(ctx context.Context, client *kgo.Client) map[partition]kadm.Offset {
 	out := map[partition]kadm.Offset{}
-	adm := kadm.NewClient(client)
 	for {
-		resp, err := Heed(ctx, func(ctx context.Context) (kadm.OffsetResponses, error) {
-			return adm.FetchOffsets(ctx, l.cfg.Group)
-		})
+		resp, err := NewAdmin(client).GroupOffsets(ctx, l.cfg.Group)
 		if err == nil {
 			err = resp.Error()
 		}

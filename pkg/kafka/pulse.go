@@ -13,9 +13,9 @@ import (
 // of the session timeout is for work that begins at its end, and for clocks.
 const sureFor = SessionTimeout - 3*time.Second
 
-// Pulse is a hook that listens to the client for when the group last heard of us. The zero Pulse has heard nothing. The client itself gives partitions up
-// only once a heartbeat has failed with all its retries: on a network that hangs, up to three times the
-// session timeout, while others work on them already.
+// Pulse is a hook that listens to the client for when the group last heard of us. The client itself gives
+// partitions up only once a heartbeat has failed with all its retries: on a network that hangs, up to three
+// times the session timeout, while others work on them already. The zero Pulse has heard nothing.
 type Pulse struct {
 	mu    sync.Mutex
 	last  time.Time // when the last request that was answered was sent

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -34,7 +33,7 @@ const (
 // Reader reads single records at positions that are known. It is safe for concurrent use.
 type Reader struct {
 	client     *kgo.Client
-	admin      *kadm.Client
+	admin      Admin
 	decompress kgo.Decompressor
 }
 
@@ -44,7 +43,7 @@ func NewReader(cfg Config, id string, log *slog.Logger) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{client: client, admin: kadm.NewClient(client), decompress: kgo.DefaultDecompressor()}, nil
+	return &Reader{client: client, admin: NewAdmin(client), decompress: kgo.DefaultDecompressor()}, nil
 }
 
 // Close ends the reader's connections; reads under way err.
@@ -123,7 +122,7 @@ func (r *Reader) requests(ctx context.Context, w *wanted, fresh bool) (map[int32
 	if fresh {
 		age = time.Nanosecond
 	}
-	meta, err := Heed(ctx, func(ctx context.Context) (*kmsg.MetadataResponse, error) {
+	meta, err := heed(ctx, func(ctx context.Context) (*kmsg.MetadataResponse, error) {
 		return r.client.RequestCachedMetadata(ctx, req, age)
 	})
 	if err != nil {
@@ -137,7 +136,7 @@ func (r *Reader) requests(ctx context.Context, w *wanted, fresh bool) (map[int32
 
 // trim gives up positions outside of their partitions.
 func (r *Reader) trim(ctx context.Context, w *wanted, topics []string) error {
-	starts, ends, err := bounds(ctx, r.admin, topics)
+	starts, ends, err := r.admin.Bounds(ctx, topics...)
 	if err != nil {
 		return err
 	}

@@ -392,7 +392,7 @@ func TestReadAtBrokersAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.reader.Close()
-	s.reader = &Reader{client: client, admin: kadm.NewClient(client), decompress: kgo.DefaultDecompressor()}
+	s.reader = &Reader{client: client, admin: NewAdmin(client), decompress: kgo.DefaultDecompressor()}
 	t.Cleanup(client.Close)
 	through.cut()
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)

@@ -19,21 +19,21 @@ type Span struct {
 	From, To  int64
 }
 
-// Committed is the package's Committed, by the reader's client.
+// Committed is Admin's.
 func (r *Reader) Committed(ctx context.Context, group string, topics ...string) (spans []Span, behind int64, err error) {
-	return Committed(ctx, r.admin, group, topics...)
+	return r.admin.Committed(ctx, group, topics...)
 }
 
 // Committed are the spans that a group has read, from the start of each partition of the topics to what the
 // group has committed, and how many offsets of them it has not read yet. A partition of which it has
 // committed nothing has an empty span.
-func Committed(ctx context.Context, admin *kadm.Client, group string, topics ...string) (spans []Span, behind int64, err error) {
+func (a Admin) Committed(ctx context.Context, group string, topics ...string) (spans []Span, behind int64, err error) {
 	// First what is committed: what comes meanwhile counts as not read.
-	commits, err := commitsOf(ctx, admin, group)
+	commits, err := a.commitsOf(ctx, group)
 	if err != nil {
 		return nil, 0, fmt.Errorf("fetch the offsets of group %s: %w", group, explain(err))
 	}
-	starts, ends, err := bounds(ctx, admin, topics)
+	starts, ends, err := a.Bounds(ctx, topics...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -53,11 +53,9 @@ func Committed(ctx context.Context, admin *kadm.Client, group string, topics ...
 
 // commitsOf are a group's offsets. A group that never was has none; a cluster that has had no group at all takes a
 // while to say so.
-func commitsOf(ctx context.Context, admin *kadm.Client, group string) (kadm.OffsetResponses, error) {
+func (a Admin) commitsOf(ctx context.Context, group string) (kadm.OffsetResponses, error) {
 	for {
-		commits, err := Heed(ctx, func(ctx context.Context) (kadm.OffsetResponses, error) {
-			return admin.FetchOffsets(ctx, group)
-		})
+		commits, err := a.GroupOffsets(ctx, group)
 		if err == nil {
 			err = commits.Error()
 		}
@@ -73,9 +71,7 @@ func commitsOf(ctx context.Context, admin *kadm.Client, group string) (kadm.Offs
 // Starts are the first offsets that the partitions of topics still hold, by position; topics that do not exist
 // are absent.
 func (r *Reader) Starts(ctx context.Context, topics ...string) (map[string]map[int32]int64, error) {
-	listed, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return r.admin.ListStartOffsets(ctx, topics...)
-	})
+	listed, err := r.admin.StartOffsets(ctx, topics...)
 	if err != nil {
 		return nil, fmt.Errorf("list start offsets of %v: %w", topics, explain(err))
 	}
@@ -100,9 +96,7 @@ func (r *Reader) Starts(ctx context.Context, topics ...string) (map[string]map[i
 // Ends are the offsets behind the last records of the partitions of topics, those of open transactions included: once a
 // reader of committed records is there, it has read whatever of those transactions is ever committed.
 func (r *Reader) Ends(ctx context.Context, topics ...string) (map[string]map[int32]int64, error) {
-	listed, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return r.admin.ListEndOffsets(ctx, topics...)
-	})
+	listed, err := r.admin.EndOffsets(ctx, topics...)
 	if err = errors.Join(err, listed.Error()); err != nil {
 		return nil, fmt.Errorf("list end offsets of %v: %w", topics, explain(err))
 	}
@@ -114,23 +108,6 @@ func (r *Reader) Ends(ctx context.Context, topics ...string) (map[string]map[int
 		ends[end.Topic][end.Partition] = end.Offset
 	})
 	return ends, nil
-}
-
-// bounds are the first offsets and the first that are not committed yet.
-func bounds(ctx context.Context, admin *kadm.Client, topics []string) (starts, ends kadm.ListedOffsets, err error) {
-	starts, err = Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return admin.ListStartOffsets(ctx, topics...)
-	})
-	if err = errors.Join(err, starts.Error()); err != nil {
-		return nil, nil, fmt.Errorf("list start offsets of %v: %w", topics, explain(err))
-	}
-	ends, err = Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return admin.ListCommittedOffsets(ctx, topics...)
-	})
-	if err = errors.Join(err, ends.Error()); err != nil {
-		return nil, nil, fmt.Errorf("list end offsets of %v: %w", topics, explain(err))
-	}
-	return starts, ends, nil
 }
 
 // scanBytes bounds what Scan holds and has not handed over, for each broker.
@@ -231,9 +208,7 @@ func dropTrimmed(ctx context.Context, client *kgo.Client, left map[partition]int
 	for p := range left {
 		topics = append(topics, p.topic)
 	}
-	starts, err := Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return kadm.NewClient(client).ListStartOffsets(ctx, topics...)
-	})
+	starts, err := NewAdmin(client).StartOffsets(ctx, topics...)
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return err
 	}

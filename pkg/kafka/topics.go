@@ -196,9 +196,9 @@ func AwaitTopics(ctx context.Context, cfg Config, id string, log *slog.Logger, t
 }
 
 func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topics []string) error {
-	adm, said := kadm.NewClient(client), time.Time{}
+	said := told{}
 	for {
-		err := listAll(ctx, adm, topics)
+		err := listAll(ctx, client, topics)
 		if err == nil {
 			return nil
 		}
@@ -208,8 +208,7 @@ func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topi
 		if err = explain(err); errors.Is(err, ErrRefused) {
 			return fmt.Errorf("kafka: %w", err)
 		}
-		if now := time.Now(); now.Sub(said) > sayAgain {
-			said = now
+		if said.due("", time.Now()) {
 			log.Warn("waiting for topics; 'doorstep topics apply' makes them", "topics", topics, "error", err)
 		}
 		if !wait(ctx, 250*time.Millisecond) {
@@ -222,12 +221,10 @@ func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topi
 const askTime = 5 * time.Second
 
 // listAll errs unless all topics are there.
-func listAll(ctx context.Context, adm *kadm.Client, topics []string) error {
+func listAll(ctx context.Context, client *kgo.Client, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	details, err := Heed(ctx, func(ctx context.Context) (kadm.TopicDetails, error) {
-		return adm.ListTopics(ctx, topics...)
-	})
+	details, err := NewAdmin(client).Topics(ctx, topics...)
 	if err == nil {
 		err = details.Error()
 	}

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
@@ -28,7 +27,7 @@ var errGone = errors.New("gone from the log")
 // payloads reads records of the log at positions that the history has noted.
 type payloads struct {
 	reader   *kafka.Reader
-	admin    *kadm.Client
+	admin    kafka.Admin
 	embedded bool
 	away     func(ctx context.Context, what string, err error) *Problem // answers where the log is away
 
@@ -79,9 +78,7 @@ func (p *payloads) retentionOf(ctx context.Context, topic string) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
 	defer cancel()
-	configs, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ResourceConfigs, error) {
-		return p.admin.DescribeTopicConfigs(ctx, topic)
-	})
+	configs, err := p.admin.TopicSettings(ctx, topic)
 	if err != nil {
 		_ = p.away(ctx, "a topic's retention is not known", err)
 		return was.words

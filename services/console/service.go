@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
@@ -124,7 +123,7 @@ func (s *Service) connect(metrics prometheus.Registerer) error {
 	reader, err := kafka.NewReader(s.cfg.Kafka, "console-reader", s.log)
 	s.jobs.states, s.jobs.reader = s.states, reader
 	s.payloads = payloads{
-		reader: reader, admin: kadm.NewClient(s.publisher.Client()), embedded: s.cfg.Kafka.Embedded, away: s.logAway,
+		reader: reader, admin: kafka.NewAdmin(s.publisher.Client()), embedded: s.cfg.Kafka.Embedded, away: s.logAway,
 		retention: map[string]retention{},
 	}
 	return err

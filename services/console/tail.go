@@ -115,9 +115,7 @@ func (s *Service) follow(ctx context.Context, topic string) (*kgo.Client, error)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return kadm.NewClient(client).ListCommittedOffsets(ctx, topic)
-	})
+	ends, err := kafka.NewAdmin(client).CommittedOffsets(ctx, topic)
 	if err = errors.Join(err, ends.Error()); err != nil {
 		client.Close()
 		return nil, s.logAway(ctx, "attempts are not followed", err)

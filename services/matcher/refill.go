@@ -69,19 +69,15 @@ func (s *Service) refill(ctx context.Context) error {
 
 // refillRange says from where to where the partitions of `events` are to be read; ends are exclusive.
 func (s *Service) refillRange(ctx context.Context) (began map[int32]kgo.Offset, ends map[int32]int64, err error) {
-	adm := kadm.NewClient(s.client)
-	committed, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.OffsetResponses, error) {
-		return adm.FetchOffsets(ctx, s.cfg.Kafka.TopicPrefix+name)
-	})
+	admin := kafka.NewAdmin(s.client)
+	committed, err := admin.GroupOffsets(ctx, s.cfg.Kafka.TopicPrefix+name)
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, nil, nil // the first start
 	}
 	if err = errors.Join(err, committed.Error()); err != nil {
 		return nil, nil, err
 	}
-	first, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return adm.ListOffsetsAfterMilli(ctx, s.now().Add(-redisstate.SeenFor).UnixMilli(), s.topics.Events)
-	})
+	first, err := admin.OffsetsAfter(ctx, s.now().Add(-redisstate.SeenFor).UnixMilli(), s.topics.Events)
 	if err = errors.Join(err, first.Error()); err != nil {
 		return nil, nil, err
 	}

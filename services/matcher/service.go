@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
@@ -183,9 +182,7 @@ func (s *Service) match(ctx context.Context) error {
 
 // prepare learns what duplicates are told by.
 func (s *Service) prepare(ctx context.Context) error {
-	details, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.TopicDetails, error) {
-		return kadm.NewClient(s.client).ListTopics(ctx, s.topics.Events)
-	})
+	details, err := kafka.NewAdmin(s.client).Topics(ctx, s.topics.Events)
 	if err = errors.Join(err, details.Error()); err != nil {
 		return fmt.Errorf("id of topic %s: %w", s.topics.Events, err)
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
@@ -55,16 +54,12 @@ func (s *Service) suspended(ctx context.Context, webhookID string, since time.Ti
 
 // suspendedSince is the part of the topic that holds a webhook's deliveries suspended since a time, and others'.
 func (s *Service) suspendedSince(ctx context.Context, webhookID string, since time.Time) (kafka.Span, error) {
-	topic, admin := s.topics.Suspended, kadm.NewClient(s.lanes.Client())
-	starts, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return admin.ListOffsetsAfterMilli(ctx, since.UnixMilli(), topic)
-	})
+	topic, admin := s.topics.Suspended, kafka.NewAdmin(s.lanes.Client())
+	starts, err := admin.OffsetsAfter(ctx, since.UnixMilli(), topic)
 	if err = errors.Join(err, starts.Error()); err != nil {
 		return kafka.Span{}, err
 	}
-	ends, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return admin.ListCommittedOffsets(ctx, topic)
-	})
+	ends, err := admin.CommittedOffsets(ctx, topic)
 	if err = errors.Join(err, ends.Error()); err != nil {
 		return kafka.Span{}, err
 	}

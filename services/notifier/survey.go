@@ -2,9 +2,6 @@ package notifier
 
 import (
 	"context"
-	"errors"
-
-	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 )
@@ -17,19 +14,10 @@ func (s *Service) survey(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	admin, topic := kadm.NewClient(s.lanes.Client()), s.topics.Notices
-	starts, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return admin.ListStartOffsets(ctx, topic)
-	})
-	if err = errors.Join(err, starts.Error()); err != nil {
-		s.log.Debug("starts of notices not listed, asking again", "error", err)
-		return
-	}
-	ends, err := kafka.Heed(ctx, func(ctx context.Context) (kadm.ListedOffsets, error) {
-		return admin.ListCommittedOffsets(ctx, topic)
-	})
-	if err = errors.Join(err, ends.Error()); err != nil {
-		s.log.Debug("ends of notices not listed, asking again", "error", err)
+	topic := s.topics.Notices
+	starts, ends, err := kafka.NewAdmin(s.lanes.Client()).Bounds(ctx, topic)
+	if err != nil {
+		s.log.Debug("bounds of notices not known, asking again", "error", err)
 		return
 	}
 	for _, p := range parts {

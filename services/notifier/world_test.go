@@ -202,7 +202,7 @@ func (w *world) raise(notices ...failure.Notice) {
 func (w *world) ended() {
 	w.t.Helper()
 	testkit.Eventually(w.t, patience, func() error {
-		_, behind, err := kafka.Committed(w.t.Context(), kadm.NewClient(w.client), w.cfg.groupName(), w.topics.Notices)
+		_, behind, err := kafka.NewAdmin(w.client).Committed(w.t.Context(), w.cfg.groupName(), w.topics.Notices)
 		if err == nil && behind != 0 {
 			err = fmt.Errorf("%d records are not done", behind)
 		}

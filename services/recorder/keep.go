@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
-
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 )
 
@@ -69,6 +67,6 @@ func (s *Service) watch(ctx context.Context) {
 
 // count is how many records of the log no recorder has written.
 func (s *Service) count(ctx context.Context) (int64, error) {
-	_, behind, err := kafka.Committed(ctx, kadm.NewClient(s.client), groupName(s.cfg.Kafka), s.handler.read()...)
+	_, behind, err := kafka.NewAdmin(s.client).Committed(ctx, groupName(s.cfg.Kafka), s.handler.read()...)
 	return behind, err
 }
