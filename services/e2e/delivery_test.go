@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"net"
 	"net/http"
@@ -120,9 +121,13 @@ func TestSlowReceiversAreCut(t *testing.T) {
 // mute accepts connections and says nothing on them.
 func mute(t *testing.T) string { return rawServer(t, func(net.Conn) {}) }
 
-// dripper sends a header byte by byte.
+// dripper reads a request, and sends its header byte by byte. What came before the request would be an
+// answer to nothing, and another fault.
 func dripper(t *testing.T) string {
 	return rawServer(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
+			return
+		}
 		for _, b := range append([]byte("HTTP/1.1 200 OK\r\nX-Drip: "), bytes.Repeat([]byte("x"), 10_000)...) {
 			if _, err := c.Write([]byte{b}); err != nil {
 				return
