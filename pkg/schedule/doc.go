@@ -8,6 +8,14 @@
 // deliveries and few large ones get the same share. A webhook leaves the ring while it has nothing
 // queued, is at its cap, or is out of its rate; it comes back at the end.
 //
+// # Two sides
+//
+// Of the POSTs in flight, Config.MaxInFlight, a quarter is for webhooks that answer, within a second
+// on average: the quick side. Another quarter is for those that do not, or have not answered yet:
+// the slow side. They are served in turn while both have something to send. A webhook that lets a
+// second pass without an answer moves to the slow side and takes its POSTs along, for which there is
+// the other half. So whoever hangs waits beside others that hang.
+//
 // # Caps
 //
 // A webhook may have cap POSTs in flight. The cap starts at 2 and grows by one with each success,
@@ -30,6 +38,14 @@
 // Memory: Config.MaxQueued deliveries, Config.MaxQueuedBytes. A webhook that answers nothing keeps
 // Horizon x 16 / silence queued deliveries, so at most 80 after a second of silence, and after that
 // Horizon x cap / silence: one, once its POSTs take the full 10 s.
+//
+// Time: a quick webhook that is below its cap and its rate waits for at most one round of the other
+// quick ones: with q of them in the ring and answers that take L (at most a second), and b POSTs of
+// one webhook in a turn (at most 16), q x b / (MaxInFlight / 4) + 1 times L. How many hang beside them
+// does not come into it. If webhooks that were quick fall silent all at once, with up to MaxInFlight / 2
+// POSTs, others wait 1.1 s longer for each MaxInFlight / 4 of those: until it is noticed, not until
+// they time out. What has not answered yet waits for a round of the slow side, whose POSTs may take their
+// full timeout. All of it is tried in simulation_test.go, in virtual time.
 //
 // A Queue is not safe for use by several goroutines at once; it has no clock of its own.
 package schedule

@@ -7,6 +7,7 @@ type hook[T any] struct {
 	id     string
 	limits Limits
 
+	pace          pace
 	waited, fresh fifo[T] // waited goes first
 	deficit       int     // bytes it may still send in its turn
 
@@ -15,6 +16,7 @@ type hook[T any] struct {
 	latency  time.Duration // moving average of the answers
 	best     window        // the quickest answer lately
 	progress time.Time     // of its last answer, or when it began to have something in flight
+	answered bool
 
 	allowedAt time.Time // of the next POST under the rate limit
 
@@ -22,6 +24,16 @@ type hook[T any] struct {
 	next, prev *hook[T]
 	isLimited  bool
 }
+
+// pace is the side that a webhook stands on.
+type pace int
+
+const (
+	slow  pace = iota // it has not answered yet, or not within fastLatency lately
+	quick             // it has
+)
+
+func (p pace) other() pace { return 1 - p }
 
 type entry[T any] struct {
 	item T
@@ -33,6 +45,21 @@ func newHook[T any](id string, now time.Time) *hook[T] {
 }
 
 func (h *hook[T]) queued() int { return h.waited.len() + h.fresh.len() }
+
+// silence is how long it has let POSTs wait without an answer to any, or, if it never had one, how long it is known.
+func (h *hook[T]) silence(now time.Time) time.Duration {
+	if h.inFlight > 0 || !h.answered {
+		return now.Sub(h.progress)
+	}
+	return 0
+}
+
+func (h *hook[T]) paceAt(now time.Time) pace {
+	if !h.answered || h.latency > fastLatency || h.silence(now) > fastLatency {
+		return slow
+	}
+	return quick
+}
 
 // room is how many deliveries may be queued: what is sent within the horizon at the pace of now.
 func (h *hook[T]) room(now time.Time, cfg Config) int {
@@ -80,7 +107,7 @@ func (h *hook[T]) allowed(now time.Time) bool {
 
 func (h *hook[T]) finish(now time.Time, latency time.Duration, ok bool, cfg Config) {
 	h.inFlight--
-	h.progress = now
+	h.progress, h.answered = now, true
 	h.latency += (latency - h.latency) / 8
 	h.best.add(now, latency)
 	limit, best := h.limit(cfg), h.best.least()

@@ -9,7 +9,7 @@ import (
 type Config struct {
 	MaxQueued      int           // deliveries queued in all; 20,000
 	MaxQueuedBytes int           // bytes queued in all; 64 MiB
-	MaxInFlight    int           // POSTs in flight in all; 2,048
+	MaxInFlight    int           // POSTs in flight in all; 4,096. A quarter each for the quick and the slow side, half for what falls silent
 	Horizon        time.Duration // what a webhook cannot send within this is parked; 5 s
 	GrowTo         int           // the cap of a webhook that sets none, while it answers fast; 256
 }
@@ -34,7 +34,7 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.MaxQueued, 20_000)
 	def(&c.MaxQueuedBytes, 64<<20)
-	def(&c.MaxInFlight, 2_048)
+	def(&c.MaxInFlight, 4_096)
 	def(&c.GrowTo, 256)
 	if c.Horizon == 0 {
 		c.Horizon = 5 * time.Second
@@ -60,12 +60,18 @@ const (
 
 // Queue holds deliveries that are due, by webhook, until it is their turn.
 type Queue[T any] struct {
-	cfg      Config
-	hooks    map[string]*hook[T]
+	cfg     Config
+	hooks   map[string]*hook[T]
+	sides   [2]side[T]
+	turn    pace           // the side that is served next if both may
+	limited limitedHeap[T] // out of their rate, the first to be allowed again on top
+	bytes   int
+}
+
+// side are the webhooks of one pace.
+type side[T any] struct {
 	ring     ring[T]
-	limited  limitedHeap[T] // out of their rate, the first to be allowed again on top
 	queued   int
-	bytes    int
 	inFlight int
 }
 
@@ -81,8 +87,11 @@ type Stats struct {
 
 // Stats returns the counts.
 func (q *Queue[T]) Stats() Stats {
-	return Stats{Queued: q.queued, Bytes: q.bytes, InFlight: q.inFlight, Webhooks: len(q.hooks)}
+	return Stats{Queued: q.queued(), Bytes: q.bytes, InFlight: q.inFlight(), Webhooks: len(q.hooks)}
 }
+
+func (q *Queue[T]) queued() int   { return q.sides[quick].queued + q.sides[slow].queued }
+func (q *Queue[T]) inFlight() int { return q.sides[quick].inFlight + q.sides[slow].inFlight }
 
 // Push offers a delivery of size bytes for a webhook. Those that waited before (retries, parked) go
 // ahead of the new ones of the same webhook.
@@ -93,14 +102,19 @@ func (q *Queue[T]) Push(now time.Time, webhook string, limits Limits, item T, si
 		q.hooks[webhook] = h
 	}
 	h.limits = limits
+	q.side(h, now)
 	if h.queued() >= h.room(now, q.cfg) {
 		return Park
 	}
-	if q.queued >= q.cfg.MaxQueued || (q.queued > 0 && q.bytes+size > q.cfg.MaxQueuedBytes) {
+	if h.pace == slow && q.sides[slow].queued >= q.cfg.MaxQueued/2 && h.silence(now) > fastLatency {
+		return Park
+	}
+	if q.queued() >= q.cfg.MaxQueued || (q.bytes > 0 && q.bytes+size > q.cfg.MaxQueuedBytes) ||
+		h.pace == slow && q.sides[slow].queued >= q.cfg.MaxQueued/2 {
 		return Full
 	}
 	h.push(entry[T]{item, size}, waited)
-	q.queued++
+	q.sides[h.pace].queued++
 	q.bytes += size
 	q.enlist(h, now)
 	return Queued
@@ -109,64 +123,112 @@ func (q *Queue[T]) Push(now time.Time, webhook string, limits Limits, item T, si
 // Next gives out the delivery whose turn it is; Done must follow. False: nothing can be sent now.
 func (q *Queue[T]) Next(now time.Time) (item T, webhook string, ok bool) {
 	q.releaseLimited(now)
-	for q.inFlight < q.cfg.MaxInFlight {
-		h := q.ring.front()
+	for {
+		h := q.front(now)
 		if h == nil {
-			break
+			return item, "", false
 		}
+		ring := &q.sides[h.pace].ring
 		e := h.head()
 		if cost := max(e.size, minCost); h.deficit < cost {
 			h.deficit += quantum
 			if h.deficit < cost {
-				q.ring.rotate()
+				ring.rotate()
 				continue
 			}
 		}
-		h.deficit -= max(e.size, minCost)
-		h.pop()
-		q.queued--
-		q.bytes -= e.size
-		q.inFlight++
-		h.start(now)
+		q.give(h, e, now)
 		switch {
 		case h.queued() == 0 || h.inFlight >= h.cap:
-			q.ring.remove(h)
+			ring.remove(h)
 			h.deficit = 0
 		case !h.allowed(now):
-			q.ring.remove(h)
+			ring.remove(h)
 			q.limit(h)
 		case h.deficit < max(h.head().size, minCost):
-			q.ring.rotate()
+			ring.rotate()
 		}
 		return e.item, h.id, true
 	}
-	return item, "", false
+}
+
+// front is the webhook that has the turn, nil if none may send.
+func (q *Queue[T]) front(now time.Time) *hook[T] {
+	for _, p := range [2]pace{q.turn, q.turn.other()} {
+		for q.admits(p) {
+			h := q.sides[p].ring.front()
+			if h == nil {
+				break
+			}
+			if q.side(h, now); h.pace == p {
+				return h
+			}
+		}
+	}
+	return nil
+}
+
+// admits reports whether a side may have one more POST in flight.
+func (q *Queue[T]) admits(p pace) bool {
+	return q.inFlight() < q.cfg.MaxInFlight && q.sides[p].inFlight < max(1, q.cfg.MaxInFlight/4)
+}
+
+// give takes the head off h's queue into flight.
+func (q *Queue[T]) give(h *hook[T], e entry[T], now time.Time) {
+	h.deficit -= max(e.size, minCost)
+	h.pop()
+	q.bytes -= e.size
+	s := &q.sides[h.pace]
+	s.queued--
+	s.inFlight++
+	h.start(now)
+	q.turn = h.pace.other()
+}
+
+// side moves h, with what it has queued and in flight, to the side that it belongs to now.
+func (q *Queue[T]) side(h *hook[T], now time.Time) {
+	p := h.paceAt(now)
+	if p == h.pace {
+		return
+	}
+	was, is := &q.sides[h.pace], &q.sides[p]
+	was.queued, is.queued = was.queued-h.queued(), is.queued+h.queued()
+	was.inFlight, is.inFlight = was.inFlight-h.inFlight, is.inFlight+h.inFlight
+	listed := h.inRing
+	was.ring.remove(h)
+	h.pace = p
+	if listed {
+		is.ring.add(h)
+	}
 }
 
 // Done ends a delivery that Next gave out: how long its POST took, and whether it was accepted.
 func (q *Queue[T]) Done(now time.Time, webhook string, latency time.Duration, ok bool) {
 	h := q.hooks[webhook]
-	q.inFlight--
+	q.sides[h.pace].inFlight--
 	h.finish(now, latency, ok, q.cfg)
+	q.side(h, now)
 	q.enlist(h, now)
 }
 
 // Release ends a delivery that Next gave out and that was not sent after all.
 func (q *Queue[T]) Release(now time.Time, webhook string) {
 	h := q.hooks[webhook]
-	q.inFlight--
+	q.sides[h.pace].inFlight--
 	h.inFlight--
 	q.enlist(h, now)
 }
 
-// Shed takes back what its webhook can no longer send within the horizon, newest first, and forgets
-// webhooks that have been idle for long. It costs time in proportion to the webhooks known.
+// Shed takes back what its webhook can no longer send within the horizon, newest first, moves webhooks that
+// have fallen silent to the slow side, and forgets those that have been idle for long. It costs time in
+// proportion to the webhooks known, and is to be called a few times a second.
 func (q *Queue[T]) Shed(now time.Time) []T {
 	var out []T
 	for id, h := range q.hooks {
+		q.side(h, now)
 		for over := h.queued() - max(1, h.room(now, q.cfg)); over > 0; over-- {
 			e := h.popNewest()
-			q.queued--
+			q.sides[h.pace].queued--
 			q.bytes -= e.size
 			out = append(out, e.item)
 		}
@@ -181,11 +243,11 @@ func (q *Queue[T]) Shed(now time.Time) []T {
 func (q *Queue[T]) Drop(gone func(T) bool) {
 	for _, h := range q.hooks {
 		for _, e := range h.dropIf(gone) {
-			q.queued--
+			q.sides[h.pace].queued--
 			q.bytes -= e.size
 		}
 		if h.queued() == 0 {
-			q.ring.remove(h)
+			q.sides[h.pace].ring.remove(h)
 		}
 	}
 }
@@ -198,7 +260,7 @@ func (q *Queue[T]) Wake() time.Time {
 	return q.limited[0].allowedAt
 }
 
-// enlist puts h at the end of the ring if it may send.
+// enlist puts h at the end of its side's ring if it may send.
 func (q *Queue[T]) enlist(h *hook[T], now time.Time) {
 	if h.inRing || h.isLimited || h.queued() == 0 || h.inFlight >= h.cap {
 		return
@@ -207,7 +269,7 @@ func (q *Queue[T]) enlist(h *hook[T], now time.Time) {
 		q.limit(h)
 		return
 	}
-	q.ring.add(h)
+	q.sides[h.pace].ring.add(h)
 }
 
 func (q *Queue[T]) limit(h *hook[T]) {

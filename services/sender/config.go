@@ -25,7 +25,7 @@ type Config struct {
 	Instance string                  `kong:"-"` // static membership; empty: dynamic
 	Version  string                  `kong:"-"` // for the header User-Agent
 
-	MaxInFlight     int `name:"sender-max-in-flight" env:"DOORSTEP_SENDER_MAX_IN_FLIGHT" default:"2048" help:"POSTs in flight in this sender."`
+	MaxInFlight     int `name:"sender-max-in-flight" env:"DOORSTEP_SENDER_MAX_IN_FLIGHT" default:"4096" help:"POSTs in flight in this sender: a quarter for receivers that answer within a second, a quarter for those that do not, the rest for those that fall silent."`
 	MaxQueued       int `name:"sender-max-queued" env:"DOORSTEP_SENDER_MAX_QUEUED" default:"20000" help:"Deliveries queued in this sender's memory, at most 64 MiB of them."`
 	KeepAnswerBytes int `name:"sender-keep-answer-bytes" env:"DOORSTEP_SENDER_KEEP_ANSWER_BYTES" default:"4096" help:"First bytes of a receiver's answer that an attempt keeps, 0 to 16384; a tenant's policy may keep nothing of answers."`
 	WarnAfter       int `name:"warn-after" env:"DOORSTEP_WARN_AFTER" default:"250" help:"Consecutive failed attempts after which administrators are warned."`
