@@ -137,13 +137,16 @@ type world struct {
 	missesSQL bool // from the start
 }
 
+// connections to the webhooks' database, for each of many consoles at once.
+const connections = 6
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	db := newFrailSQL(t)
 	log, network := frailLog(t)
 	cfg := config(t, log, db.cfg)
 	cfg.History = db.past
-	cfg.SQL.MaxConnections, cfg.History.MaxConnections = 6, 4 // for many consoles at once
+	cfg.SQL.MaxConnections, cfg.History.MaxConnections = connections, connections-2
 	c := start(t, cfg)
 	within(t, 30*time.Second, c.svc.Ready) // many make their tables at once, and take turns
 	w := &world{sql: db, kafka: network, rig: &rig{
