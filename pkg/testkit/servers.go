@@ -61,10 +61,16 @@ func Topics(t testing.TB, brokers []string, partitions int32, topics ...string) 
 		t.Fatalf("make topics %v: %v", topics, err)
 	}
 	defer client.Close()
-	made, err := kadm.NewClient(client).CreateTopics(ctx, partitions, -1, nil, topics...)
+	admin := kadm.NewClient(client)
+	made, err := admin.CreateTopics(ctx, partitions, -1, nil, topics...)
 	if err = errors.Join(err, made.Error()); err != nil {
 		t.Fatalf("make topics %v: %v", topics, err)
 	}
+	// A broker that is busy takes a while to lead what was made.
+	Eventually(t, serverTimeout, func() error {
+		ends, err := admin.ListEndOffsets(ctx, topics...)
+		return errors.Join(err, ends.Error())
+	})
 }
 
 // Redis gives the URL of the server that TEST_REDIS names, else of a fresh miniredis, which ends
