@@ -151,7 +151,7 @@ func explain(err error) error {
 		return because("they refuse kafka-cert-file, or that there is none")
 	case strings.Contains(err.Error(), "tls alert record"): // kgo's words, its type has no name
 		return because("they speak TLS there, and kafka-tls is not set")
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), strings.Contains(err.Error(), "broker connection has died"): // kgo's words, for a request that still waited
 		// Many brokers close the connection instead of an answer. So does one that stops.
 		return fmt.Errorf("the connection was closed; if that stays so, kafka-tls, kafka-cert-file, kafka-sasl, "+
 			"kafka-user or its password are not what the brokers want: %w", err)

@@ -309,5 +309,5 @@ func (s surroundings) waiting(t *testing.T, p *program, service, store string) e
 	return nil
 }
 
-// stopPromise is 2 s for a service that waits, and as much for a machine that has other things to do.
-const stopPromise = 4 * time.Second
+// stopPromise is 2 s for a service that waits, and the rest for a machine that has other things to do.
+const stopPromise = 8 * time.Second
