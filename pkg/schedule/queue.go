@@ -102,6 +102,7 @@ func (q *Queue[T]) Push(now time.Time, webhook string, limits Limits, item T, si
 		q.hooks[webhook] = h
 	}
 	h.limits = limits
+	h.cap = min(h.cap, h.limit(q.cfg)) // also before its first answer
 	q.side(h, now)
 	if h.queued() >= h.room(now, q.cfg) {
 		return Park

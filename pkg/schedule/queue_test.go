@@ -85,6 +85,35 @@ func TestCapGrowsWithSuccessAndHalvesWithFailure(t *testing.T) {
 	}
 }
 
+func TestMaxInFlightHoldsAtOnce(t *testing.T) {
+	q := schedule.New[string](schedule.Config{})
+	flight := func() (n int) {
+		for _, _, ok := q.Next(start); ok; _, _, ok = q.Next(start) {
+			n++
+		}
+		return n
+	}
+	push := func(limit, n int) {
+		for range n {
+			q.Push(start, "w", schedule.Limits{MaxInFlight: limit}, "x", 100, false)
+		}
+	}
+	push(1, 10)
+	if n := flight(); n != 1 {
+		t.Fatalf("%d POSTs at once of a webhook never seen that allows 1", n)
+	}
+	for range 30 { // one after the other, while it allows 20: its cap grows
+		q.Done(start, "w", time.Millisecond, true)
+		push(20, 2)
+		q.Next(start)
+	}
+	push(3, 1) // lowered
+	q.Done(start, "w", time.Millisecond, true)
+	if n := flight(); n != 3 {
+		t.Errorf("%d POSTs at once after the limit was lowered to 3", n)
+	}
+}
+
 func TestRateLimit(t *testing.T) {
 	q := schedule.New[string](schedule.Config{})
 	limits := schedule.Limits{RateLimit: 10}
