@@ -15,11 +15,10 @@ import (
 
 var errTooLarge = errors.New("answer body too large")
 
-// read notes the answer in out and reads its body to the end, so that the connection can be used
-// again. It errs only where that decides the attempt: the status of a refusal says more than what
-// becomes of its body. Where the answer repeats one of the secrets that were sent, it is masked.
-func (c *Client) read(resp *http.Response, secrets []string, out *delivery.Outcome) error {
-	defer resp.Body.Close() // before the end of the body it also closes the connection
+// read notes the answer in out and reads its body, and reports whether it came to the end, so that the
+// connection can be used again. It errs only where that decides the attempt: the status of a refusal says more
+// than what becomes of its body. Where the answer repeats one of the secrets that were sent, it is masked.
+func (c *Client) read(resp *http.Response, secrets []string, out *delivery.Outcome) (whole bool, err error) {
 	out.StatusCode = resp.StatusCode
 	out.ResponseHeaders = noted(resp.Header, secrets)
 	ok := resp.StatusCode >= 200 && resp.StatusCode <= 299
@@ -31,18 +30,18 @@ func (c *Client) read(resp *http.Response, secrets []string, out *delivery.Outco
 	}
 	resp.Header = nil // many short ones take thirty times their bytes, and the body may be long in coming
 	if resp.Body == http.NoBody || resp.StatusCode == http.StatusSwitchingProtocols {
-		return nil
+		return resp.Body == http.NoBody, nil
 	}
-	buffer := c.buffers.Get().(*[]byte)
-	defer c.buffers.Put(buffer)
+	buffer := c.bodies.Get().(*[]byte)
+	defer c.bodies.Put(buffer)
 	kept, err := readBody(resp.Body, *buffer, c.keep)
 	if len(kept) > 0 {
 		out.ResponseBody = withoutSecrets(bytes.Clone(kept), secrets)
 	}
 	if ok {
-		return err
+		return err == nil, err
 	}
-	return nil
+	return err == nil, nil
 }
 
 // readBody reads up to MaxBodyBytes and returns the first keep of them, within buffer, which is

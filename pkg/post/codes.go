@@ -74,7 +74,10 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 		return
 	}
 	out.ErrorCode, out.Error = CodeProtocol, notHTTP(err)
+	field := new(fieldError)
 	switch {
+	case errors.As(err, &field):
+		out.Error = field.Error()
 	case errors.Is(err, errTooLarge):
 		out.ErrorCode = CodeTooLarge
 		out.Error = fmt.Sprintf("the receiver answered %d with a body over %d KiB; it should send a short one", out.StatusCode, MaxBodyBytes>>10)
@@ -103,10 +106,8 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 	}
 }
 
-// tookNone reports whether err says that a connection of HTTP/2 took no request. net/http has no name for it.
-func tookNone(err error) bool {
-	return strings.Contains(err.Error(), "cannot rewind body") || strings.Contains(err.Error(), "client conn not usable")
-}
+// tookNone reports whether err says that a connection of HTTP/2 took no request. Its library has no name for it.
+func tookNone(err error) bool { return strings.Contains(err.Error(), "client conn not usable") }
 
 // brokenOff reports whether err says that the receiver ended the exchange by a frame of HTTP/2.
 func brokenOff(err error) bool {
@@ -163,14 +164,12 @@ func notHTTP(err error) string {
 func closed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed) ||
-		// net/http has no name for these: HTTP/1 and HTTP/2.
-		strings.Contains(err.Error(), "server closed idle connection") || strings.Contains(err.Error(), "http2: client conn") // of several
+		strings.Contains(err.Error(), "http2: client conn") // of several; the library has no names for them
 }
 
 // headersTooLarge reports whether err says that the answer's headers passed MaxHeaderBytes.
-// net/http has no name for it: HTTP/1 and HTTP/2.
 func headersTooLarge(err error) bool {
-	return strings.Contains(err.Error(), "server response headers exceeded") || strings.Contains(err.Error(), "header list ")
+	return errors.Is(err, errHeadTooLarge) || strings.Contains(err.Error(), "header list ") // HTTP/2, which has no name for it
 }
 
 // dialWords is the code and the words for a dial that failed otherwise than by time.

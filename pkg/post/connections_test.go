@@ -257,7 +257,7 @@ func TestConnectionsOfAnAttempt(t *testing.T) {
 			t.Parallel()
 			server := authority.Start(t, kind)
 			client := newClient(t, func(c *post.Config) { c.RootCAs = authority.Pool() })
-			out := attempt(t, client, post.Request{URL: server.URL, Timeout: totalTimeout})
+			out := attempt(t, client, post.Request{URL: server.URL, Timeout: 4 * totalTimeout})
 			wantCode(t, out, kind.Code)
 			if n := server.Connections(); n == 0 || n > 50 {
 				t.Errorf("one attempt opened %d connections", n)

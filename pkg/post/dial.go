@@ -1,31 +1,37 @@
 package post
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"net"
-	"net/http/httptrace"
 	"net/netip"
 	"os"
-	"sync"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/egress"
 )
 
-// dialer opens connections: DNS, dial and TLS under one deadline, every address judged.
+// dialer opens connections: DNS, dial and TLS, every address judged.
 type dialer struct {
 	policy  egress.Policy
-	net     net.Dialer
+	net     net.Dialer // for addresses, not for names
+	names   names
 	tls     *tls.Config
 	timeout time.Duration
 }
 
 func newDialer(c Config) *dialer {
-	d := &dialer{policy: c.Egress, tls: tlsConfig(c), timeout: c.ConnectTimeout}
-	d.net = net.Dialer{Resolver: NewResolver(c.Resolver), ControlContext: d.guard}
+	d := &dialer{
+		policy:  c.Egress,
+		names:   names{resolver: NewResolver(c.Resolver), known: map[string]found{}},
+		tls:     tlsConfig(c),
+		timeout: c.ConnectTimeout,
+	}
+	d.net.Control = d.guard
 	return d
 }
 
@@ -33,12 +39,8 @@ func newDialer(c Config) *dialer {
 // name can have hundreds, and a sender is not to knock at them all.
 const maxAddresses = 32
 
-// guard is called with each address right before it is connected to. The dialer passes over an
-// address that is refused and tries the next, IPv4 and IPv6 side by side.
-func (d *dialer) guard(ctx context.Context, _, address string, _ syscall.RawConn) error {
-	if w, watched := ctx.Value(watchKey{}).(*watch); !watched || !w.next() {
-		return &egress.Error{Code: egress.CodeAddress, Reason: "too many addresses were tried already"}
-	}
+// guard is called with each address right before it is connected to.
+func (d *dialer) guard(_, address string, _ syscall.RawConn) error {
 	addr, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return &egress.Error{Code: egress.CodeAddress, Reason: "the address cannot be read"}
@@ -52,82 +54,184 @@ type opened struct {
 	dns, connect, tls time.Duration
 }
 
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel()
-	c, err := d.dialTCP(ctx, network, address)
+// open opens a connection to o: TCP, and what is spoken over it, with HTTP/2 where both sides can.
+func (d *dialer) open(ctx context.Context, o origin, w *watch) (c *conn, wire net.Conn, http2 bool, err error) {
+	c, err = d.dialTCP(ctx, o, w)
 	if err != nil {
-		return nil, err
+		return nil, nil, false, err
 	}
-	c.opens(false)
-	return &http1{Conn: c, asked: true}, nil
-}
-
-// dialTLS opens a connection for HTTP/2, which net/http knows by its type, or for HTTP/1.
-func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
-	defer cancel()
-	c, err := d.dialTCP(ctx, network, address)
-	if err != nil {
-		return nil, err
+	if !o.secure {
+		c.opens(false)
+		return c, c, false, nil
 	}
 	config := d.tls.Clone()
-	config.ServerName, _, _ = net.SplitHostPort(address) // which net/http made of a host and a port
-	start := time.Now()
+	config.ServerName = o.host
 	secure := tls.Client(c, config)
 	err = secure.HandshakeContext(ctx)
-	c.opened.tls = time.Since(start)
+	c.opened, _, _ = w.result()
 	if err != nil {
 		_ = c.Close() // what failed is told already
-		return nil, d.failed(ctx, stageTLS, c.opened, err)
+		return nil, nil, false, d.failed(stageTLS, c.opened, err)
 	}
-	http2 := secure.ConnectionState().NegotiatedProtocol == protocolHTTP2
+	http2 = secure.ConnectionState().NegotiatedProtocol == protocolHTTP2
 	c.opens(http2)
-	if http2 {
-		return secure, nil
-	}
-	return &http1{Conn: secure, asked: true}, nil
+	return c, secure, http2, nil
 }
 
-func (d *dialer) dialTCP(ctx context.Context, network, address string) (*conn, error) {
-	host, port, err := net.SplitHostPort(address)
+func (d *dialer) dialTCP(ctx context.Context, o origin, w *watch) (*conn, error) {
+	raw, err := d.dial(ctx, o, w)
+	opened, stage, tried := w.result()
 	if err != nil {
-		return nil, err // net/http made the address
-	}
-	watched, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	w := &watch{start: time.Now(), giveUp: giveUp}
-	watched = context.WithValue(httptrace.WithClientTrace(watched, w.trace()), watchKey{}, w)
-	raw, err := d.net.DialContext(watched, network, net.JoinHostPort(absolute(host), port))
-	o, stage, tried := w.result()
-	if err != nil {
-		if refusal := new(egress.Error); tried != nil && (errors.As(err, &refusal) || w.over()) {
+		d.names.forget(o.host)
+		if refusal := new(egress.Error); tried != nil && errors.As(err, &refusal) {
 			err = tried // of several addresses one was allowed, and what came of that matters more
-		} else if w.over() {
-			err = &egress.Error{Code: egress.CodeAddress, Reason: "none of the addresses is allowed"}
 		}
-		return nil, d.failed(ctx, stage, o, err)
+		return nil, d.failed(stage, opened, err)
 	}
-	o.remote = raw.RemoteAddr().String()
-	c := &conn{Conn: raw, opened: o}
-	c.left.Store(maxHandshakeBytes)
+	c, err := newConn(raw, opened)
+	if err != nil {
+		_ = raw.Close() // which nobody uses
+		return nil, d.failed(stage, opened, err)
+	}
+	c.opened = w.connected(raw.RemoteAddr().String())
 	return c, nil
 }
 
-func (d *dialer) failed(ctx context.Context, stage stage, o opened, err error) error {
+func (d *dialer) dial(ctx context.Context, o origin, w *watch) (net.Conn, error) {
+	port, err := strconv.ParseUint(o.port, 10, 16)
+	if err != nil {
+		return nil, err // CheckURL saw to it
+	}
+	if addr, err := netip.ParseAddr(o.host); err == nil {
+		return d.inTurn(ctx, []netip.Addr{addr}, uint16(port), w)
+	}
+	w.resolving()
+	addrs, remembered, err := d.names.lookup(ctx, o.host)
+	w.resolved(remembered)
+	if err != nil {
+		return nil, err
+	}
+	var first, second []netip.Addr // of the family that is preferred, and of the other
+	for _, addr := range addrs {
+		if addr.Is4() == addrs[0].Is4() {
+			first = append(first, addr)
+		} else {
+			second = append(second, addr)
+		}
+	}
+	if len(second) == 0 {
+		return d.inTurn(ctx, first, uint16(port), w)
+	}
+	return d.sideBySide(ctx, first, second, uint16(port), w)
+}
+
+// headStart is what the preferred family of addresses has before the other (RFC 8305, section 5).
+const headStart = 300 * time.Millisecond
+
+// sideBySide dials the addresses of two families, IPv4 and IPv6; who connects first wins.
+func (d *dialer) sideBySide(ctx context.Context, first, second []netip.Addr, port uint16, w *watch) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type result struct {
+		conn net.Conn
+		err  error
+	}
+	results := make(chan result)
+	try := func(addrs []netip.Addr) {
+		c, err := d.inTurn(ctx, addrs, port, w)
+		select {
+		case results <- result{c, err}:
+		case <-ctx.Done(): // the other one has won, or nobody waits any more
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}
+	go try(first)
+	timer := time.NewTimer(headStart)
+	defer timer.Stop()
+	var failed error // the first failure, of the preferred family if it was quick
+	for running, both := 1, false; ; {
+		select {
+		case r := <-results:
+			if r.err == nil {
+				return r.conn, nil
+			}
+			if failed == nil {
+				failed = r.err
+			}
+			if running--; running == 0 && both {
+				return nil, failed
+			}
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if !both {
+			both = true
+			running++
+			go try(second)
+		}
+	}
+}
+
+// inTurn dials addresses until one connects. Each has its part of the time that is left.
+func (d *dialer) inTurn(ctx context.Context, addrs []netip.Addr, port uint16, w *watch) (c net.Conn, err error) {
+	for i, addr := range addrs {
+		if !w.connecting() {
+			return nil, cmp.Or[error](err, &egress.Error{Code: egress.CodeAddress, Reason: "none of the addresses is allowed"})
+		}
+		if refused := d.policy.CheckAddr(addr); refused != nil { // of which nothing is told; the guard judges again
+			err = cmp.Or(err, refused)
+			continue
+		}
+		address := netip.AddrPortFrom(addr, port).String()
+		w.trying(address)
+		one, cancel := context.WithDeadline(ctx, share(ctx, time.Now(), len(addrs)-i))
+		c, failed := d.net.DialContext(one, "tcp", address)
+		cancel()
+		if failed == nil {
+			return c, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		w.failed(failed)
+		err = cmp.Or(err, failed)
+	}
+	return nil, cmp.Or[error](err, &net.DNSError{Err: "no address", IsNotFound: true})
+}
+
+// share is until when the first of so many addresses may take, at least 2 s if there are.
+func share(ctx context.Context, now time.Time, addresses int) time.Time {
+	end, limited := ctx.Deadline()
+	if !limited {
+		return now.Add(time.Minute)
+	}
+	part := max(end.Sub(now)/time.Duration(addresses), 2*time.Second)
+	if until := now.Add(part); until.Before(end) {
+		return until
+	}
+	return end
+}
+
+func (d *dialer) failed(stage stage, o opened, err error) error {
 	f := &failure{opened: o}
-	// The dialer's own timer may fire a moment before the context's.
-	timedOut := stage != stageDNS && errors.Is(err, os.ErrDeadlineExceeded)
-	if ctx.Err() != nil || timedOut || errors.Is(err, syscall.ETIMEDOUT) {
+	switch {
+	case stage != stageDNS && errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		f.code, f.words = CodeConnectTimeout, connectTimedOut(stage, o.remote, d.timeout)
-		return f
-	}
-	if stage == stageTLS {
+	case stage == stageTLS:
 		f.code, f.words = CodeTLS, tlsWords(err)
-		return f
+	default:
+		f.code, f.words = dialWords(err, o.remote)
 	}
-	f.code, f.words = dialWords(err, o.remote)
 	return f
+}
+
+// tooLate is the failure of who waits for a dial no longer.
+func (d *dialer) tooLate(w *watch) error {
+	o, stage, _ := w.result()
+	return d.failed(stage, o, context.DeadlineExceeded)
 }
 
 // failure is a connection that could not be opened, with the outcome's code and words.
@@ -138,93 +242,3 @@ type failure struct {
 }
 
 func (f *failure) Error() string { return f.words }
-
-// stage is a part of opening a connection.
-type stage string
-
-const (
-	stageDNS     stage = "looking up its name"
-	stageConnect stage = "the TCP connection"
-	stageTLS     stage = "the TLS handshake"
-)
-
-// watch sees the parts of a dial. Several addresses are dialled side by side, and the hooks of
-// those that lose may be called after the dial is over.
-type watch struct {
-	start  time.Time
-	giveUp context.CancelFunc // ends the dial
-
-	mu     sync.Mutex
-	judged int // addresses so far
-	stage  stage
-	dnsEnd time.Time // zero: no name was looked up
-	remote string    // the last address that failed though it is allowed
-	tried  error     // what came of it
-}
-
-// watchKey is the watch's place in the context of its dial.
-type watchKey struct{}
-
-// next reports whether one more address may be tried. If not, the dial is ended.
-func (w *watch) next() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.judged++
-	if w.judged > maxAddresses {
-		w.giveUp()
-		return false
-	}
-	return true
-}
-
-// over reports whether the dial was ended for the number of addresses.
-func (w *watch) over() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.judged > maxAddresses
-}
-
-func (w *watch) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		DNSStart: func(httptrace.DNSStartInfo) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.stage = stageDNS
-		},
-		DNSDone: func(httptrace.DNSDoneInfo) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.dnsEnd = time.Now()
-		},
-		ConnectStart: func(string, string) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.stage = stageConnect
-		},
-		ConnectDone: func(_, address string, err error) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			// A dial that was given up tells nothing of the address.
-			if refusal := new(egress.Error); err != nil && !errors.As(err, &refusal) && !errors.Is(err, context.Canceled) {
-				w.tried, w.remote = err, address
-			}
-		},
-	}
-}
-
-func (w *watch) result() (o opened, last stage, tried error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	o.remote = w.remote
-	connecting := w.start
-	switch {
-	case !w.dnsEnd.IsZero():
-		o.dns, connecting = w.dnsEnd.Sub(w.start), w.dnsEnd
-	case w.stage == stageDNS:
-		o.dns = time.Since(w.start)
-	}
-	if w.stage == stageConnect {
-		o.connect = time.Since(connecting)
-	}
-	return o, w.stage, w.tried
-}

@@ -58,8 +58,8 @@ func TestGuardWithBothResolvers(t *testing.T) {
 	for networks, want := range map[string]string{"127.0.0.0/8": "", "10.0.0.0/8": CodeAddress} {
 		allowed := netip.MustParsePrefix(networks)
 		d := newDialer(Config{Egress: egress.Policy{AllowNetworks: []netip.Prefix{allowed}}, ConnectTimeout: 20 * time.Second})
-		d.net.Resolver = &net.Resolver{} // whatever GODEBUG says
-		c, err := d.dialTCP(context.Background(), "tcp", "localhost:"+port)
+		d.names.resolver = &net.Resolver{} // whatever GODEBUG says
+		c, err := d.dialTCP(context.Background(), origin{host: "localhost", port: port}, &watch{since: time.Now()})
 		code := ""
 		if err == nil {
 			_ = c.Close()

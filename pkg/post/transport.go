@@ -8,23 +8,19 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// newTransport is net/http's transport with the HTTP/2 of golang.org/x/net. The one in Go 1.26 locks
-// itself up, with all attempts on the connection and for ever, when a receiver lets a stream's window
-// overflow (WINDOW_UPDATE beyond 2^31-1).
-func newTransport(config Config, d *dialer) *http.Transport {
-	transport := &http.Transport{
-		Proxy:                  nil, // a proxy would dial addresses that nobody judged
-		DialContext:            d.dial,
-		DialTLSContext:         d.dialTLS,
-		DisableCompression:     true,
-		MaxIdleConns:           config.MaxIdle,
-		MaxIdleConnsPerHost:    config.MaxIdle, // one busy receiver may use them all
-		IdleConnTimeout:        config.IdleTimeout,
-		MaxResponseHeaderBytes: MaxHeaderBytes,
-		HTTP2:                  http2Config(),
-	}
-	//nolint:staticcheck // deprecated for what net/http has of its own; see above
-	if _, err := http2.ConfigureTransports(transport); err != nil {
+type (
+	http2Transport = http2.Transport  //nolint:staticcheck // see newTransport
+	http2Conn      = http2.ClientConn //nolint:staticcheck // see newTransport
+)
+
+// newTransport is the settings of HTTP/2 by golang.org/x/net. It is deprecated for what net/http has of its own, which
+// in Go 1.26 locks itself up, with all attempts on the connection and for ever, when a receiver lets a stream's
+// window overflow (WINDOW_UPDATE beyond 2^31-1).
+func newTransport() *http2Transport {
+	settings := &http.Transport{DisableCompression: true, MaxResponseHeaderBytes: MaxHeaderBytes, HTTP2: http2Config()}
+	//nolint:staticcheck // see above
+	transport, err := http2.ConfigureTransports(settings)
+	if err != nil {
 		panic("post: " + err.Error()) // only of a transport that was configured before
 	}
 	return transport
@@ -51,6 +47,8 @@ func tlsConfig(c Config) *tls.Config {
 		MinVersion:         tls.VersionTLS12,
 		NextProtos:         []string{protocolHTTP2, "http/1.1"},
 		ClientSessionCache: smallSessions{tls.NewLRUClientSessionCache(c.MaxIdle)},
+		// A request is one record: small ones first would be for pages that are shown while they come.
+		DynamicRecordSizingDisabled: true,
 	}
 }
 
