@@ -3,6 +3,7 @@
 package delivery
 
 import (
+	"crypto/sha1" //nolint:gosec // what RFC 9562 says of UUIDv5
 	"time"
 
 	"github.com/google/uuid"
@@ -51,7 +52,19 @@ var deliverySpace = uuid.MustParse("6f1c3f0e-5a76-4c1b-9d53-1c1d5c1b0d11")
 // ID is the delivery id of an event for a webhook: the same whenever it is worked out again.
 // Event ids are unique in their tenant and webhook ids everywhere, so the pair names one delivery.
 func ID(eventID, webhookID string) string {
-	return uuid.NewSHA1(deliverySpace, []byte(eventID+"\x00"+webhookID)).String()
+	return nameID(eventID, webhookID)
+}
+
+// nameID is the UUIDv5 of two names in deliverySpace. A delivery has two such ids, so it is uuid.NewSHA1 without
+// the garbage.
+func nameID(first, second string) string {
+	b := make([]byte, 0, 256)
+	b = append(append(append(append(b, deliverySpace[:]...), first...), 0), second...)
+	hash := sha1.Sum(b) //nolint:gosec // what RFC 9562 says of UUIDv5
+	id := uuid.UUID(hash[:16])
+	id[6] = id[6]&0x0f | 5<<4
+	id[8] = id[8]&0x3f | 0x80 // the variant of RFC 9562
+	return id.String()
 }
 
 // Cause is why a run was started.

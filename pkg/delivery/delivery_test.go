@@ -1,7 +1,10 @@
 package delivery_test
 
 import (
+	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 )
@@ -57,6 +60,17 @@ func TestOutcomeOK(t *testing.T) {
 	} {
 		if got := tt.outcome.OK(); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+// Ids are made without uuid.NewSHA1 and are the same, however long the names.
+func TestIDsAreUUIDv5(t *testing.T) {
+	space := uuid.MustParse("6f1c3f0e-5a76-4c1b-9d53-1c1d5c1b0d11")
+	for _, n := range []int{0, 1, 36, 64, 300} {
+		event, webhook := strings.Repeat("e", n), strings.Repeat("w", n)
+		if got, want := delivery.ID(event, webhook), uuid.NewSHA1(space, []byte(event+"\x00"+webhook)).String(); got != want {
+			t.Errorf("%d characters: %s, want %s", n, got, want)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 // FirstRunID is the run id of a delivery's first run. It is fixed, so that an event matched again
 // after a crash gives the same record.
 func FirstRunID(deliveryID string) string {
-	return uuid.NewSHA1(deliverySpace, []byte(deliveryID+"\x00first")).String()
+	return nameID(deliveryID, "first")
 }
 
 // NewRunID is the id of a run that is started at now, after the run of the id after, which may be empty or

@@ -1,7 +1,7 @@
 package wire
 
 import (
-	"strings"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -27,24 +27,12 @@ var (
 
 // Attempt is the record of an attempt.
 func Attempt(topic string, a delivery.Attempt) (*kgo.Record, error) {
-	o := a.Outcome
-	return kindAttempt.record(topic, a.WebhookID, &pb.AttemptRecord{
-		Kind: attemptKinds.to[a.Kind], DeliveryId: a.DeliveryID, RunId: a.RunID, Cause: causes.to[a.Cause],
-		Attempt: uint32(a.Attempt), Count: uint32(a.Count), //nolint:gosec // both are small and positive
-		Tenant: a.Tenant, WebhookId: a.WebhookID, WebhookGeneration: a.WebhookGeneration,
-		EventId: a.EventID, EventType: a.EventType, Lane: a.Lane,
-		ReceivedAt: nanos(a.ReceivedAt), DueAt: nanos(a.DueAt), StartedAt: nanos(a.StartedAt), FinishedAt: nanos(a.FinishedAt),
-		StatusCode: uint32(o.StatusCode), //nolint:gosec // 0 to 999
-		ErrorCode:  o.ErrorCode, Error: strings.ToValidUTF8(o.Error, "?"), Url: o.URL, RemoteAddress: o.RemoteAddress,
-		RequestHeaders: headersToProto(o.RequestHeaders), ResponseHeaders: headersToProto(o.ResponseHeaders),
-		ResponseBody: o.ResponseBody,
-		Phases: &pb.Phases{
-			Dns: int64(o.Phases.DNS), Connect: int64(o.Phases.Connect), Tls: int64(o.Phases.TLS),
-			FirstByte: int64(o.Phases.FirstByte), Total: int64(o.Phases.Total), Reused: o.Phases.Reused,
-		},
-		Status: statuses.to[a.Status], NextAttemptAt: nanos(a.NextAttemptAt),
-		Position: positionToProto(a.Position), Instance: a.Instance, TraceContext: a.TraceContext,
-	})
+	e := encoder{b: make([]byte, 0, attemptSize(&a))}
+	e.attempt(&a)
+	if e.notUTF8 {
+		return nil, fmt.Errorf("encode attempt record %q: a text is not UTF-8", a.WebhookID)
+	}
+	return kindAttempt.recordOf(topic, a.WebhookID, e.b), nil
 }
 
 // ReadAttempt decodes a record of `attempts`. It errs if the record must go to quarantine.
@@ -71,17 +59,6 @@ func ReadAttempt(r *kgo.Record) (delivery.Attempt, error) {
 		Status: statuses.from[m.Status], NextAttemptAt: at(m.NextAttemptAt), Position: positionFromProto(m.Position),
 		Instance: m.Instance, TraceContext: m.TraceContext,
 	}, nil
-}
-
-func headersToProto(hs []delivery.Header) []*pb.Header {
-	if len(hs) == 0 {
-		return nil
-	}
-	out := make([]*pb.Header, len(hs))
-	for i, h := range hs {
-		out[i] = &pb.Header{Name: strings.ToValidUTF8(h.Name, "?"), Value: strings.ToValidUTF8(h.Value, "?")}
-	}
-	return out
 }
 
 func headersFromProto(hs []*pb.Header) []delivery.Header {

@@ -23,6 +23,10 @@ var (
 
 // Delivery is the record of a delivery on a lane or on `deliveries.suspended`.
 func Delivery(topic string, d delivery.Delivery) (*kgo.Record, error) {
+	return kindDelivery.record(topic, d.WebhookID, deliveryToProto(&d))
+}
+
+func deliveryToProto(d *delivery.Delivery) *pb.DeliveryRecord {
 	m := &pb.DeliveryRecord{
 		Id: d.ID, Tenant: d.Tenant, EventId: d.EventID, EventType: d.EventType, WebhookId: d.WebhookID,
 		ExternalReference: d.ExternalReference,
@@ -38,11 +42,11 @@ func Delivery(topic string, d delivery.Delivery) (*kgo.Record, error) {
 	if len(d.Unknown) > 0 {
 		m.ProtoReflect().SetUnknown(d.Unknown)
 	}
-	return kindDelivery.record(topic, d.WebhookID, m)
+	return m
 }
 
-// ReadDelivery decodes a record of a lane or of `deliveries.suspended`; its body is the record's
-// memory. It errs if the record must go to quarantine.
+// ReadDelivery decodes a record of a lane or of `deliveries.suspended`; it holds nothing of the record's
+// memory, which is that of all records that were fetched with it. It errs if the record must go to quarantine.
 func ReadDelivery(r *kgo.Record) (delivery.Delivery, error) {
 	var m pb.DeliveryRecord
 	if err := kindDelivery.read(r, &m); err != nil {

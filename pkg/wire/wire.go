@@ -50,10 +50,14 @@ func (k kind) record(topic, key string, m proto.Message) (*kgo.Record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s record %q: %w", k.name, key, err)
 	}
+	return k.recordOf(topic, key, value), nil
+}
+
+func (k kind) recordOf(topic, key string, value []byte) *kgo.Record {
 	return &kgo.Record{
 		Topic: topic, Key: []byte(key), Value: value,
 		Headers: []kgo.RecordHeader{{Key: HeaderRecord, Value: k.header}},
-	}, nil
+	}
 }
 
 // read checks the header and decodes the value into m.
