@@ -71,6 +71,20 @@ func (c Config) NewClient(id string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Cl
 	return client, nil
 }
 
+// NewTransactSession makes a group member with a transactional producer, with what all of our clients share and nothing more:
+// Transact has the rest. opts override.
+func (c Config) NewTransactSession(id string, log *slog.Logger, opts ...kgo.Opt) (*kgo.GroupTransactSession, error) {
+	shared, err := c.options(id, log)
+	if err != nil {
+		return nil, fmt.Errorf("kafka session %s: %w", id, err)
+	}
+	session, err := kgo.NewGroupTransactSession(append(shared, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka session %s: %w", id, err)
+	}
+	return session, nil
+}
+
 // options are what all of our clients share.
 func (c Config) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
 	security, err := c.Security.options()

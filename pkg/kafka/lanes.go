@@ -22,6 +22,9 @@ const SessionTimeout = 8 * time.Second
 // commitTime bounds one commit: giving partitions away waits for the one under way.
 const commitTime = 5 * time.Second
 
+// lanesLinger is how long what is produced waits for company.
+const lanesLinger = 5 * time.Millisecond
+
 // MaxPoll is the most records that one Poll should ask for.
 const MaxPoll = 500
 
@@ -81,6 +84,9 @@ func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) 
 		kgo.FetchMaxPartitionBytes(512 << 10), kgo.FetchMaxBytes(8 << 20),
 		// A partition that is resumed is asked for when the fetch under way ends, at the latest.
 		kgo.FetchMaxWait(100 * time.Millisecond),
+		// What is written here nobody waits for but the next commit: one request for many records costs both sides a
+		// fraction of one for each few.
+		kgo.ProducerLinger(lanesLinger),
 		kgo.WithHooks(&l.pulse), kgo.OnPartitionsAssigned(l.assigned), kgo.OnPartitionsRevoked(l.revoked), kgo.OnPartitionsLost(l.lost),
 	}, opts...)
 	if cfg.Instance != "" {
@@ -250,7 +256,7 @@ func (l *Lanes) assigned(ctx context.Context, client *kgo.Client, got map[string
 	for topic, ids := range got {
 		for _, id := range ids {
 			c := commits[partition{topic, id}]
-			l.parts[partition{topic, id}] = &Part{Topic: topic, ID: id, Committed: max(c.At, 0), tracker: newTracker(max(c.At, 0), c.Metadata)}
+			l.parts[partition{topic, id}] = NewPart(topic, id, max(c.At, 0), c.Metadata)
 			// A partition that was paused when it was given away must not come back paused.
 			client.ResumeFetchPartitions(map[string][]int32{topic: {id}})
 		}

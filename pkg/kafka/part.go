@@ -16,8 +16,14 @@ type Part struct {
 	mu      sync.Mutex
 	tracker *tracker
 	begun   int
+	waited  bool // Full said so, and Done has not said yet that there is room
 	gone    bool
 	idle    chan struct{} // closed when gone and nothing is begun; made by drain
+}
+
+// NewPart is a partition that a member gets, from what the group committed of it last.
+func NewPart(topic string, id int32, offset int64, metadata string) *Part {
+	return &Part{Topic: topic, ID: id, Committed: offset, tracker: newTracker(offset, metadata)}
 }
 
 // Start notes that a record is taken in hand; false: it was finished before, or the partition is gone.
@@ -27,11 +33,21 @@ func (p *Part) Start(offset int64) bool {
 	return !p.gone && p.tracker.start(offset)
 }
 
-// Full reports whether nothing more may be started until something is done.
+// Finished reports whether a record that was read was finished by the partition's former owner: Start says so too, and
+// this spares decoding it.
+func (p *Part) Finished(offset int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.tracker.finishedBefore(offset)
+}
+
+// Full reports whether nothing more may be started until something is done: Done says so.
 func (p *Part) Full() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.tracker.full()
+	full := p.tracker.full()
+	p.waited = p.waited || full
+	return full
 }
 
 // Begin notes that work on a started record begins; Done or GiveUp must follow. False: the partition
@@ -46,12 +62,17 @@ func (p *Part) Begin() bool {
 	return true
 }
 
-// Done ends begun work: everything that follows from the record is in the log.
-func (p *Part) Done(offset int64) {
+// Done ends begun work: everything that follows from the record is in the log. It reports whether a partition that
+// was full has room again for a good number of records. Who waits for room must ask again now and then, too:
+// the others may take long.
+func (p *Part) Done(offset int64) (room bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.tracker.done(offset)
 	p.end()
+	room = p.waited && p.tracker.spare()
+	p.waited = p.waited && !room
+	return room
 }
 
 // GiveUp ends begun work that is not finished: the record will be read again by the next owner.

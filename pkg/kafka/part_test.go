@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +54,29 @@ func TestPartThatIsGoneTakesNothingUp(t *testing.T) {
 	p.Done(0) // what had begun still counts
 	if offset, _, changed := p.commit(); !changed || offset != 1 {
 		t.Errorf("commit %d (%v), want 1", offset, changed)
+	}
+}
+
+// Who waits for room is told once there is a good deal of it, and not before.
+func TestPartSaysOnceThatThereIsRoom(t *testing.T) {
+	p := held(t, maxOpen)
+	told := []int64{}
+	for round := range int64(2) {
+		if !p.Full() {
+			t.Fatal("not full")
+		}
+		for o := range int64(maxOpen / 2) {
+			p.Begin()
+			if p.Done(round*maxOpen/2 + o) {
+				told = append(told, o)
+			}
+		}
+		for o := range int64(maxOpen / 2) {
+			p.Start(maxOpen + round*maxOpen/2 + o)
+		}
+	}
+	if want := []int64{maxOpen / 4, maxOpen / 4}; !slices.Equal(told, want) {
+		t.Errorf("told at %v, want %v", told, want)
 	}
 }
 

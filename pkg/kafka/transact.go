@@ -20,7 +20,7 @@ const (
 	transactionTimeout = SessionTimeout
 	// betweenTransactions is waited from the end of one transaction to the next: a transaction that
 	// begins right behind another meets CONCURRENT_TRANSACTIONS while the broker still writes the
-	// markers, and then waits longer than this.
+	// markers, and then waits longer than this. The embedded log ends a transaction before it answers.
 	betweenTransactions = 2 * time.Millisecond
 	// concurrentBackoff is the wait after CONCURRENT_TRANSACTIONS; the client's own is 20 ms, five
 	// times what a broker takes for its markers.
@@ -115,14 +115,15 @@ func Transact(ctx context.Context, cfg Config, log *slog.Logger, o TransactOptio
 // session is a group member with a transactional producer.
 type session struct {
 	*kgo.GroupTransactSession
-	options TransactOptions
-	log     *slog.Logger
-	handle  HandleFunc
-	size    int // records that the next transaction may take
-	commits int
-	backoff time.Duration
-	full    bool // there was no room when last asked
-	said    told
+	options  TransactOptions
+	embedded bool
+	log      *slog.Logger
+	handle   HandleFunc
+	size     int // records that the next transaction may take
+	commits  int
+	backoff  time.Duration
+	full     bool // there was no room when last asked
+	said     told
 }
 
 func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID string) (*session, error) {
@@ -169,7 +170,7 @@ func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID
 	if err != nil {
 		return nil, fmt.Errorf("kafka transactions of %s: %w", o.Name, err)
 	}
-	return &session{GroupTransactSession: inner, options: o, log: log, size: firstRecords, backoff: firstBackoff}, nil
+	return &session{GroupTransactSession: inner, options: o, embedded: cfg.Embedded, log: log, size: firstRecords, backoff: firstBackoff}, nil
 }
 
 // close does not wait for brokers that are away longer than the session would live anyway.
@@ -210,7 +211,9 @@ func (s *session) run(ctx context.Context) error {
 		if err := s.transaction(ctx, records); err != nil {
 			return err
 		}
-		wait(ctx, betweenTransactions)
+		if !s.embedded {
+			wait(ctx, betweenTransactions)
+		}
 	}
 	return nil
 }
@@ -256,7 +259,8 @@ func (s *session) transaction(ctx context.Context, records []*kgo.Record) error 
 	// The open transaction is ended even while the process stops.
 	life, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)
 	defer cancel()
-	out := &output{session: s}
+	out := &output{session: s, began: began}
+	out.written = out.done
 	failed := s.handle(life, records, func(r *kgo.Record) { out.produce(life, r) })
 	worked := time.Since(began)
 	if failed == nil {
@@ -301,6 +305,8 @@ func (s *session) resize(t Transaction) {
 // output is what a transaction writes.
 type output struct {
 	session *session
+	began   time.Time
+	written func(*kgo.Record, error) // done, made once and not for each record
 	count   int
 	bytes   int64
 
@@ -311,16 +317,22 @@ type output struct {
 func (o *output) produce(ctx context.Context, r *kgo.Record) {
 	o.count++
 	o.bytes += int64(len(r.Key) + len(r.Value))
-	o.session.Produce(ctx, r, func(r *kgo.Record, err error) {
-		if err == nil {
-			return
-		}
-		o.mu.Lock()
-		defer o.mu.Unlock()
-		if o.err == nil {
-			o.err = fmt.Errorf("produce to %s: %w", r.Topic, err)
-		}
-	})
+	if r.Timestamp.IsZero() {
+		r.Timestamp = o.began // the client would ask the clock for each record
+	}
+	o.session.Produce(ctx, r, o.written)
+}
+
+// done is told of each record.
+func (o *output) done(r *kgo.Record, err error) {
+	if err == nil {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = fmt.Errorf("produce to %s: %w", r.Topic, err)
+	}
 }
 
 func (o *output) failure() error {
