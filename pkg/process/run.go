@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -53,6 +54,11 @@ type ended struct {
 func Run(ctx context.Context, cfg Config, components ...Component) error {
 	cfg, done := cfg.withDefaults()
 	defer done()
+	tuning, endTuning := context.WithCancel(ctx)
+	var tuned sync.WaitGroup
+	tuned.Go(func() { TuneGC(tuning) })
+	defer tuned.Wait()
+	defer endTuning()
 	r := start(ctx, components)
 	defer r.cancelAll()
 	if r.serve(ctx, cfg) {
