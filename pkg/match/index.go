@@ -74,32 +74,65 @@ func (x *Index) Len() int { return len(x.targets) }
 
 // Put adds a webhook or replaces what is known of it. Event types are as webhook.Check allows them.
 // An inactive webhook matches nothing, so it is not kept, unless it is held.
+//
+// A webhook that stays in its places, as when all are written to the log again, is replaced there, and its
+// condition is not compiled anew.
 func (x *Index) Put(w webhook.Webhook, position delivery.Position) {
-	x.Remove(w.ID)
 	if !w.Active && !w.Held {
+		x.Remove(w.ID)
 		return
 	}
 	t := &Target{
 		ID: w.ID, Generation: w.Generation, Held: w.Held && !w.Active, Paused: w.Paused, Payload: w.Payload, Position: position,
 		createdAt: w.CreatedAt, tenant: w.Tenant, filters: sortedPairs(w.Filters), condition: w.Condition,
 	}
+	// Before the old one is released: a condition that stays is not compiled again.
 	t.program, t.fault = x.hold(w.Condition)
+	keys := groupKeys(w.EventTypes)
+	if old := x.targets[w.ID]; old != nil && old.standsAs(t, keys) {
+		t.groups = old.groups
+		for _, g := range t.groups {
+			g.replace(t)
+		}
+		x.release(old.condition)
+	} else {
+		x.Remove(w.ID)
+		x.place(t, keys)
+	}
 	x.targets[t.ID] = t
+}
+
+// groupKeys are the keys of the groups that event types stand for, each once.
+func groupKeys(types []string) []string {
+	keys := make([]string, 0, len(types))
+	for _, pattern := range types {
+		if key := strings.TrimSuffix(pattern, "*"); !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// standsAs reports whether another with those groups has the same places in the same lists as t.
+func (t *Target) standsAs(other *Target, keys []string) bool {
+	return t.tenant == other.tenant && t.createdAt.Equal(other.createdAt) &&
+		slices.Equal(t.filters[:min(1, len(t.filters))], other.filters[:min(1, len(other.filters))]) &&
+		slices.EqualFunc(t.groups, keys, func(g *group, key string) bool { return g.key == key })
+}
+
+// place puts a target into its groups.
+func (x *Index) place(t *Target, keys []string) {
 	groups := x.tenants[t.tenant]
 	if groups == nil {
 		groups = map[string]*group{}
 		x.tenants[t.tenant] = groups
 	}
-	t.groups = make([]*group, 0, len(w.EventTypes))
-	for _, pattern := range w.EventTypes {
-		key := strings.TrimSuffix(pattern, "*")
+	t.groups = make([]*group, 0, len(keys))
+	for _, key := range keys {
 		g := groups[key]
 		if g == nil {
 			g = &group{key: key}
 			groups[key] = g
-		}
-		if slices.Contains(t.groups, g) {
-			continue
 		}
 		t.groups = append(t.groups, g)
 		g.add(t)
@@ -171,6 +204,17 @@ func (g *group) remove(t *Target) (empty bool) {
 		g.filtered[t.filters[0]] = left
 	}
 	return len(g.unfiltered) == 0 && len(g.filtered) == 0
+}
+
+// replace puts t where the target of the same id and places stands.
+func (g *group) replace(t *Target) {
+	list := g.unfiltered
+	if len(t.filters) > 0 {
+		list = g.filtered[t.filters[0]]
+	}
+	if i, found := slices.BinarySearchFunc(list, t, older); found {
+		list[i] = t
+	}
 }
 
 func insert(list []*Target, t *Target) []*Target {

@@ -32,12 +32,18 @@ type Option func(*options)
 type options struct {
 	onChange   func(w webhook.Webhook, gone bool, at delivery.Position)
 	quarantine func(*kgo.Record, error)
+	passOn     bool
 }
 
 // OnChange is called for every record of `webhooks`, in order, once Get gives it and before
 // Applied and Wait say so. Of a webhook that is gone only the ID is set.
 func OnChange(f func(w webhook.Webhook, gone bool, at delivery.Position)) Option {
 	return func(o *options) { o.onChange = f }
+}
+
+// PassOn keeps no webhooks, so that Get finds none: for who keeps what it needs of them from OnChange.
+func PassOn() Option {
+	return func(o *options) { o.passOn = true }
 }
 
 // Quarantine is called for a record that cannot be read; what its key held before stays. Without

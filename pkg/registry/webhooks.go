@@ -44,13 +44,18 @@ func (w *Webhooks) Ready() <-chan struct{} { return w.reader.Ready() }
 // Get returns a webhook, and false if there is none of that id (any more). It costs a read lock and a
 // look into a map.
 func (w *Webhooks) Get(id string) (webhook.Webhook, bool) {
-	w.mu.RLock()
-	hook := w.byID[id]
-	w.mu.RUnlock()
+	hook := w.Lookup(id)
 	if hook == nil {
 		return webhook.Webhook{}, false
 	}
 	return *hook, true
+}
+
+// Lookup is Get without a copy: nil if there is no webhook of that id (any more). It must not be changed.
+func (w *Webhooks) Lookup(id string) *webhook.Webhook {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.byID[id]
 }
 
 // Len is the number of webhooks.
@@ -76,14 +81,20 @@ func (w *Webhooks) apply(r *kgo.Record) {
 		w.options.quarantine(r, err)
 		return
 	}
+	if !w.options.passOn {
+		w.keep(&hook, gone)
+	}
+	if w.options.onChange != nil {
+		w.options.onChange(hook, gone, wire.PositionOf(r))
+	}
+}
+
+func (w *Webhooks) keep(hook *webhook.Webhook, gone bool) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if gone {
 		delete(w.byID, hook.ID)
 	} else {
-		w.byID[hook.ID] = &hook
-	}
-	w.mu.Unlock()
-	if w.options.onChange != nil {
-		w.options.onChange(hook, gone, wire.PositionOf(r))
+		w.byID[hook.ID] = hook
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/payload"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
@@ -119,19 +120,8 @@ func (h *handler) match(e found, produce func(*kgo.Record)) {
 		limit = *n
 	}
 	h.index.match(e.Event, limit, &h.matched)
-	bodies := payload.NewBuilder(e.Record)
-	var fault error
-	for _, target := range h.matched.Hits {
-		body, err := bodies.Build(target.Payload.Over(owner.Payload))
-		if err == nil {
-			err = h.deliver(e, target, body, produce)
-		}
-		if err != nil && fault == nil {
-			fault = fmt.Errorf("webhook %s: %w", target.ID, err)
-		}
-	}
-	if fault != nil {
-		h.quarantine(e.record, fault, produce)
+	if err := h.fanOut(e, owner.Payload, produce); err != nil {
+		h.quarantine(e.record, err, produce)
 	}
 	if n := h.matched.Cut; n > 0 {
 		h.done.cut += n
@@ -148,26 +138,51 @@ func (h *handler) match(e found, produce func(*kgo.Record)) {
 	}
 }
 
+// fanOut writes the deliveries of an event. It errs with the first that cannot be written; the others are.
+func (h *handler) fanOut(e found, defaults webhook.Payload, produce func(*kgo.Record)) error {
+	if len(h.matched.Hits) == 0 {
+		return nil
+	}
+	records, err := wire.NewFanout(delivery.Delivery{
+		Tenant: e.Tenant, EventID: e.ID, EventType: e.Type, ExternalReference: e.ExternalReference,
+		EventPosition: wire.PositionOf(e.record), Cause: delivery.CauseFirst, Attempt: 1,
+		ReceivedAt: e.ReceivedAt, TraceContext: e.TraceContext,
+	})
+	if err != nil {
+		return err
+	}
+	bodies := payload.NewBuilder(e.Record)
+	var fault error
+	for _, target := range h.matched.Hits {
+		body, err := bodies.Build(target.Payload.Over(defaults))
+		if err == nil {
+			err = h.deliver(records, e.ID, target, body, produce)
+		}
+		if err != nil && fault == nil {
+			fault = fmt.Errorf("webhook %s: %w", target.ID, err)
+		}
+	}
+	return fault
+}
+
 // deliver writes the delivery of an event to a webhook: to its lane, or, while the webhook is
 // disabled or paused, where it is kept.
-func (h *handler) deliver(e found, target *match.Target, body payload.Body, produce func(*kgo.Record)) error {
-	id := delivery.ID(e.ID, target.ID)
-	d := delivery.Delivery{
-		ID: id, Tenant: e.Tenant, EventID: e.ID, EventType: e.Type, ExternalReference: e.ExternalReference,
-		WebhookID: target.ID, WebhookPosition: target.Position, EventPosition: wire.PositionOf(e.record),
-		RunID: delivery.FirstRunID(id), Cause: delivery.CauseFirst, Attempt: 1, ReceivedAt: e.ReceivedAt,
-		Body: body.Bytes, ContentType: body.ContentType, TraceContext: e.TraceContext,
-	}
-	topic := h.topics.Deliveries
+func (h *handler) deliver(records *wire.Fanout, eventID string, target *match.Target, body payload.Body, produce func(*kgo.Record)) error {
 	state := h.state(target.ID, target.Generation)
 	if target.Held && !state.Disabled {
 		return nil // it is merely inactive
 	}
+	id := delivery.ID(eventID, target.ID)
+	own := wire.Own{
+		ID: id, WebhookID: target.ID, WebhookPosition: target.Position, RunID: delivery.FirstRunID(id),
+		Body: body.Bytes, ContentType: body.ContentType,
+	}
+	topic := h.topics.Deliveries
 	if reason := suspension(target, state); reason != "" {
-		topic, d.SuspendReason, d.SuspendedAt = h.topics.Suspended, reason, h.now()
+		topic, own.SuspendReason, own.SuspendedAt = h.topics.Suspended, reason, h.now()
 		h.done.suspended++
 	}
-	r, err := wire.Delivery(topic, d)
+	r, err := records.Delivery(topic, own)
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,9 @@ func (s *Service) connect(x *index, keep *quarantine.Quarantine) (err error) {
 		return err
 	}
 	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.client, r, reason) })
-	if s.webhooks, err = registry.NewWebhooks(s.cfg.Kafka, "matcher-webhooks", s.log, registry.OnChange(x.changed), unreadable); err != nil {
+	// The index has all that is needed of a webhook.
+	kept := registry.OnChange(x.changed)
+	if s.webhooks, err = registry.NewWebhooks(s.cfg.Kafka, "matcher-webhooks", s.log, kept, registry.PassOn(), unreadable); err != nil {
 		return err
 	}
 	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "matcher-settings", s.log, unreadable); err != nil {
