@@ -5,7 +5,6 @@ package event
 import (
 	"encoding/json"
 	"maps"
-	"regexp"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -56,17 +55,51 @@ func (e Event) Key() string {
 	return e.Tenant + "/" + e.ID
 }
 
-var (
-	idPattern     = regexp.MustCompile(`^[A-Za-z0-9_:-]+$`)
-	tenantPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
-	typePattern   = regexp.MustCompile(`^[a-z0-9_]+(\.[a-z0-9_]+)*$`)
-)
-
 // ValidType reports whether t can be an event type: dotted names of a-z, 0-9 and '_'.
-func ValidType(t string) bool { return len(t) <= MaxTypeLength && typePattern.MatchString(t) }
+func ValidType(t string) bool {
+	if len(t) > MaxTypeLength {
+		return false
+	}
+	inName := false
+	for i := range len(t) {
+		switch c := t[i]; {
+		case isSmall(c) || c == '_':
+			inName = true
+		case c == '.' && inName:
+			inName = false
+		default:
+			return false
+		}
+	}
+	return inName
+}
 
-// ValidTenant reports whether id can name a tenant.
-func ValidTenant(id string) bool { return len(id) <= MaxTenantLength && tenantPattern.MatchString(id) }
+// ValidTenant reports whether id can name a tenant: a-z, 0-9, and behind the first of them '_' and '-'.
+func ValidTenant(id string) bool {
+	if id == "" || len(id) > MaxTenantLength || !isSmall(id[0]) {
+		return false
+	}
+	for i := range len(id) {
+		if c := id[i]; !isSmall(c) && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// validID reports whether id, which is not empty, keeps to idRule.
+func validID(id string) bool {
+	for i := range len(id) {
+		switch c := id[i]; {
+		case isSmall(c), 'A' <= c && c <= 'Z', c == '_', c == ':', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+func isSmall(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 
 // Check says everything that is wrong with e, fields named as in the API with the given prefix
 // (e.g. "event."). An empty ID or Tenant is not a fault here: ingest assigns them. now bounds
@@ -75,7 +108,7 @@ func (e Event) Check(prefix string, now time.Time) invalid.Fields {
 	var f invalid.Fields
 	if n := utf8.RuneCountInString(e.ID); n > MaxIDLength {
 		f.Add(prefix+"id", "has %d characters, the limit is %d", n, MaxIDLength)
-	} else if e.ID != "" && !idPattern.MatchString(e.ID) {
+	} else if e.ID != "" && !validID(e.ID) {
 		f.Add(prefix+"id", idRule)
 	}
 	if e.Tenant != "" && !ValidTenant(e.Tenant) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/event"
 )
@@ -38,12 +39,15 @@ func (b *batch) set(i int, r Result) {
 	}
 }
 
-// wait returns the results when all are there, or what is known of them when ctx ends.
-func (b *batch) wait(ctx context.Context) []Result {
+// wait returns the results when all are there, or what is known of them when ctx ends or most has passed.
+func (b *batch) wait(ctx context.Context, most time.Duration) []Result {
+	late := time.NewTimer(most) // and no context with a deadline, which costs several times as much
+	defer late.Stop()
 	select {
 	case <-b.done:
 		return b.results
 	case <-ctx.Done():
+	case <-late.C:
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -157,13 +157,11 @@ const lastAnswer = time.Second
 // Publish takes events in and returns when each is durable or refused, with one result for each in
 // their order. When ctx ends first, or the time for an event, those that are still in flight count as unavailable.
 func (p *Publisher) Publish(ctx context.Context, c Caller, events ...event.Event) []Result {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout+lastAnswer)
-	defer cancel()
 	b := newBatch(events)
 	for i, e := range events {
 		p.Submit(c, e, func(r Result) { b.set(i, r) })
 	}
-	return b.wait(ctx)
+	return b.wait(ctx, p.cfg.Timeout+lastAnswer)
 }
 
 // Submit takes an event in without waiting: done is called once, as soon as the event is durable or

@@ -32,6 +32,7 @@ const (
 	// maxMessageBytes lets a batch that is a little too large reach the check that names its limit.
 	maxMessageBytes = MaxBatchBytes + 1<<20
 	maxCallsPerConn = 1000
+	streamWorkers   = 128
 
 	keepaliveTime    = time.Minute      // a silent connection is asked whether it lives
 	keepaliveTimeout = 20 * time.Second // and closed if it does not answer
@@ -82,6 +83,9 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMinimum, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
+		// Calls run on goroutines that stay: a fresh one for each call grows its stack anew, 6 % of a unary call's CPU
+		// with 64 callers. Where all are busy, with streams too, a call gets a fresh one as it would without.
+		grpc.NumStreamWorkers(streamWorkers),
 	)
 	pb.RegisterIngestServiceServer(s.server, s)
 	grpc_health_v1.RegisterHealthServer(s.server, s.health)
