@@ -31,7 +31,8 @@
 // a delivery beyond that would wait longer than parking takes, so it is parked: Push says Park,
 // and Shed takes back what was queued before the receiver slowed down. A fast receiver with a large
 // backlog is never parked: what it lacks is only the sender's own speed, and then the queue as a
-// whole fills up and Push says Full, which holds the log instead of rewriting it.
+// whole fills up and Push says Full, which holds the log instead of rewriting it. For the same reason
+// the time in which the sender itself stood still (Stalled) is nobody's silence.
 //
 // # Bounds
 //

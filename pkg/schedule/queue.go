@@ -220,6 +220,14 @@ func (q *Queue[T]) Release(now time.Time, webhook string) {
 	q.enlist(h, now)
 }
 
+// Stalled says that the caller itself stood still for so long: it was starved or stopped. Nobody's answers could be taken
+// then, so that time is no silence of theirs.
+func (q *Queue[T]) Stalled(d time.Duration) {
+	for _, h := range q.hooks {
+		h.progress = h.progress.Add(d)
+	}
+}
+
 // Shed takes back what its webhook can no longer send within the horizon, newest first, moves webhooks that
 // have fallen silent to the slow side, and forgets those that have been idle for long. It costs time in
 // proportion to the webhooks known, and is to be called a few times a second.

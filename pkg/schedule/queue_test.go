@@ -182,6 +182,34 @@ func TestHangingWebhookIsParkedAndFastBacklogIsNot(t *testing.T) {
 
 // Every delivery that was queued comes out exactly once, by Next, Shed or Drop; nobody has more in
 // flight than allowed; the counts add up.
+// A sender that stands still for a while finds that nobody has answered meanwhile, and parks nothing for that.
+func TestStandingStillIsNobodysSilence(t *testing.T) {
+	for stalled, want := range map[time.Duration]schedule.Verdict{0: schedule.Park, 8 * time.Second: schedule.Queued} {
+		q := schedule.New[string](schedule.Config{})
+		now := start
+		for i := range 200 { // a quick one, with a backlog
+			push(t, q, now, "w", fmt.Sprint(i))
+		}
+		for range 100 {
+			_, _, ok := q.Next(now)
+			if !ok {
+				t.Fatal("nothing to send")
+			}
+			now = now.Add(time.Millisecond)
+			q.Done(now, "w", time.Millisecond, true)
+		}
+		q.Next(now)
+		now = now.Add(8 * time.Second)
+		q.Stalled(stalled)
+		if v := q.Push(now, "w", schedule.Limits{}, "x", 100, false); v != want {
+			t.Errorf("silent for 8 s, of which it stood still %s: verdict %d, want %d", stalled, v, want)
+		}
+		if shed := q.Shed(now); (len(shed) > 0) != (want == schedule.Park) {
+			t.Errorf("silent for 8 s, of which it stood still %s: %d taken back", stalled, len(shed))
+		}
+	}
+}
+
 func TestConservation(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := schedule.Config{MaxQueued: 50, MaxQueuedBytes: 100_000, MaxInFlight: 8}

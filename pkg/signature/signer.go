@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"hash"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -34,7 +35,7 @@ type Key struct {
 	ExpiresAt time.Time // zero: never
 }
 
-// Signer signs with the keys of one webhook. It is prepared once, holds about 1 KiB a key, and is
+// Signer signs with the keys of one webhook. It is prepared once, holds about 1 KiB a key, twice that once used, and is
 // safe for concurrent use.
 type Signer struct {
 	keys []preparedKey
@@ -42,7 +43,7 @@ type Signer struct {
 
 type preparedKey struct {
 	expiresAt time.Time
-	mac       hash.Cloner        // keyed, nothing written; nil for ed25519
+	mac       *keyedMAC          // nil for ed25519
 	private   ed25519.PrivateKey // nil for HMAC
 }
 
@@ -58,7 +59,7 @@ func NewSigner(keys ...Key) (*Signer, error) {
 				return nil, errors.New("prepare signing: this build's HMAC cannot be copied")
 			}
 			mac.Reset() // keeps the keyed state, so that each signing starts from it
-			prepared.mac = mac
+			prepared.mac = &keyedMAC{keyed: mac}
 		case kindPrivate:
 			prepared.private = k.Secret.private()
 		default:
@@ -87,7 +88,7 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) string {
 			dst = append(dst, ' ')
 		}
 		if k.mac != nil {
-			dst = k.appendHMAC(dst, id, at, body)
+			dst = k.mac.append(dst, id, at, body)
 			continue
 		}
 		if content == nil {
@@ -100,13 +101,31 @@ func (s *Signer) Sign(id string, at time.Time, body []byte) string {
 	return string(dst)
 }
 
-func (k preparedKey) appendHMAC(dst []byte, id string, at time.Time, body []byte) []byte {
-	scratch := appendContent(make([]byte, 0, 128), id, at)
-	mac := clone(k.mac)
-	mac.Write(scratch)
-	mac.Write(body)
+// keyedMAC is the HMAC of one key, with a copy to work with: whoever finds that in use works with one of his own.
+type keyedMAC struct {
+	keyed hash.Cloner // nothing written, never changed
+
+	mu      sync.Mutex
+	mac     hash.Hash // nil until it is needed
+	scratch []byte
+}
+
+func (m *keyedMAC) append(dst []byte, id string, at time.Time, body []byte) []byte {
+	if !m.mu.TryLock() {
+		m = &keyedMAC{keyed: m.keyed}
+		m.mu.Lock()
+	}
+	defer m.mu.Unlock()
+	if m.mac == nil {
+		m.mac = clone(m.keyed)
+	}
+	m.scratch = appendContent(m.scratch[:0], id, at)
+	m.mac.Reset()
+	m.mac.Write(m.scratch)
+	m.mac.Write(body)
+	m.scratch = m.mac.Sum(m.scratch[:0])
 	dst = append(dst, "v1,"...)
-	return base64.StdEncoding.AppendEncode(dst, mac.Sum(scratch[:0]))
+	return base64.StdEncoding.AppendEncode(dst, m.scratch)
 }
 
 // clone copies a keyed HMAC. That of the standard library can always be copied.

@@ -22,44 +22,51 @@ const (
 )
 
 // lookup is what the dispatcher judges by.
-func (s *Service) lookup(d delivery.Delivery, _ time.Time) (w webhook.Webhook, exists bool, state failure.State, caughtUp bool) {
+func (s *Service) lookup(d *delivery.Delivery) (w *webhook.Webhook, state failure.State, caughtUp bool) {
 	if p := d.WebhookPosition; p != (delivery.Position{}) && !s.webhooks.Applied(p) {
-		return w, false, state, false
+		return nil, state, false
 	}
-	w, exists = s.webhooks.Get(d.WebhookID)
-	if exists {
+	if w = s.webhooks.Lookup(d.WebhookID); w != nil {
 		state = s.keeper.peek(w)
 	}
-	return w, exists, state, true
+	return w, state, true
 }
 
-// attempt makes the attempt of a begun record on a goroutine of its own.
+// attempt has the attempt of a begun record made by a worker.
 func (s *Service) attempt(h *held) {
-	s.running.Go(func() {
-		now := s.now() // before the state is read: nothing starts after a disable is in force
-		w, exists := s.webhooks.Get(h.delivery.WebhookID)
-		var e *entry
-		var state failure.State
-		if exists {
-			e = s.keeper.load(s.work, w, h.part.ID, h.part.Gone)
-			state = e.at(w.Generation)
-		}
-		if f, reason := judge(h.delivery, w, exists, state, now); f != send {
-			s.dispatcher.released(h.delivery.WebhookID, now)
-			s.settle(h, f, reason, state.DisabledUntil)
-			return
-		}
-		s.deliver(h, w, e, now)
-	})
+	s.running.Add(1)
+	s.workers.start(h)
 }
 
-// deliver makes one POST and ends the record with what comes of it.
-func (s *Service) deliver(h *held, w webhook.Webhook, e *entry, started time.Time) {
-	d := h.delivery
+// makeAttempt makes the attempt of a begun record, and returns the next to be made.
+func (s *Service) makeAttempt(h *held) *held {
+	now := s.now() // before the state is read: nothing starts after a disable is in force
+	w := s.webhooks.Lookup(h.delivery.WebhookID)
+	var e *entry
+	var state failure.State
+	if w != nil {
+		e = s.keeper.load(s.work, w, h.part.ID, h.part.Gone)
+		state = e.at(w.Generation)
+	}
+	var next *held
+	if f, reason := judge(&h.delivery, w, state, now); f != send {
+		next = s.dispatcher.released(h.delivery.WebhookID, now)
+		s.settle(h, f, reason, state.DisabledUntil)
+	} else {
+		next = s.deliver(h, w, e, now)
+	}
+	if next == nil {
+		s.running.Done()
+	}
+	return next
+}
+
+// deliver makes one POST and ends the record with what comes of it. It returns the next record whose attempt is to be made.
+func (s *Service) deliver(h *held, w *webhook.Webhook, e *entry, started time.Time) (next *held) {
+	d := &h.delivery
 	secrets, err := s.signers.of(w, started)
 	if err != nil {
-		s.unreadable(h, w, err, started)
-		return
+		return s.unreadable(h, w, err, started)
 	}
 	treatment := treat(w, s.settings.Tenant(w.Tenant))
 	outcome := s.send(w, d, secrets, started, treatment.timeout)
@@ -67,14 +74,14 @@ func (s *Service) deliver(h *held, w webhook.Webhook, e *entry, started time.Tim
 
 	switch outcome.ErrorCode {
 	case post.CodeCancelled: // the stop's patience ended; the next owner tries again
-		s.dispatcher.released(w.ID, ended)
+		next = s.dispatcher.released(w.ID, ended)
 		h.part.GiveUp()
-		return
+		return next
 	case post.CodeLocal: // not the receiver's fault: no try is used
 		s.log.Warn("attempt not made", "delivery", d.ID, "webhook", w.ID, "error", outcome.Error)
-		s.dispatcher.finished(w.ID, ended.Sub(started), false, ended)
+		next = s.dispatcher.finished(w.ID, ended.Sub(started), false, ended)
 		s.settle(h, parkIt, "", time.Time{})
-		return
+		return next
 	}
 
 	if !treatment.keepAnswers {
@@ -84,7 +91,7 @@ func (s *Service) deliver(h *held, w webhook.Webhook, e *entry, started time.Tim
 	a := attemptOf(h, w, outcome, step, started, ended, s.cfg.Instance)
 	r := s.receipt(h)
 	s.keeper.record(s.work, e, s.generation(w), failure.OutcomeOf(a), r)
-	s.dispatcher.finished(w.ID, ended.Sub(started), outcome.OK(), ended)
+	next = s.dispatcher.finished(w.ID, ended.Sub(started), outcome.OK(), ended)
 	s.write(r, func() (*kgo.Record, error) { return wire.Attempt(s.topics.Attempts, a) })
 	if step.Status == delivery.Retrying {
 		s.write(r, func() (*kgo.Record, error) { return s.retryRecord(step, ended) })
@@ -92,11 +99,12 @@ func (s *Service) deliver(h *held, w webhook.Webhook, e *entry, started time.Tim
 	r.close()
 	s.metrics.observe(a)
 	logAttempt(s.log, a)
+	return next
 }
 
 // generation is the webhook's as it is now: an attempt that it was raised under counts no more.
-func (s *Service) generation(w webhook.Webhook) uint64 {
-	if now, exists := s.webhooks.Get(w.ID); exists {
+func (s *Service) generation(w *webhook.Webhook) uint64 {
+	if now := s.webhooks.Lookup(w.ID); now != nil {
 		return now.Generation
 	}
 	return w.Generation
@@ -104,19 +112,20 @@ func (s *Service) generation(w webhook.Webhook) uint64 {
 
 // unreadable parks a delivery whose webhook's secrets cannot be read here. That is no fault of the receiver: no try is
 // used, nothing counts as a failure, and it is tried again until the key is there or the secret is replaced.
-func (s *Service) unreadable(h *held, w webhook.Webhook, why error, started time.Time) {
+func (s *Service) unreadable(h *held, w *webhook.Webhook, why error, started time.Time) (next *held) {
 	now := s.now()
 	s.metrics.secretsUnreadable.Inc()
 	if s.signers.tell(w.ID, now) {
 		s.log.Error("a webhook's secrets cannot be read, its deliveries wait; give this sender the sealing key, or replace what is unreadable",
 			"webhook", w.ID, "tenant", w.Tenant, "error", why)
 	}
-	s.dispatcher.finished(w.ID, now.Sub(started), false, now)
+	next = s.dispatcher.finished(w.ID, now.Sub(started), false, now)
 	s.settle(h, parkIt, "", time.Time{})
+	return next
 }
 
 // send signs and POSTs.
-func (s *Service) send(w webhook.Webhook, d delivery.Delivery, secrets prepared, at time.Time, timeout time.Duration) delivery.Outcome {
+func (s *Service) send(w *webhook.Webhook, d *delivery.Delivery, secrets prepared, at time.Time, timeout time.Duration) delivery.Outcome {
 	header := make([]delivery.Header, 0, len(secrets.headers)+5)
 	header = append(header, secrets.headers...)
 	header = append(header,
@@ -144,7 +153,7 @@ func (s *Service) retryRecord(step retry.Step, now time.Time) (*kgo.Record, erro
 }
 
 // attemptOf is what the log says of an attempt.
-func attemptOf(h *held, w webhook.Webhook, o delivery.Outcome, step retry.Step, started, ended time.Time, instance string) delivery.Attempt {
+func attemptOf(h *held, w *webhook.Webhook, o delivery.Outcome, step retry.Step, started, ended time.Time, instance string) delivery.Attempt {
 	a := fact(h, delivery.KindPost, step.Status)
 	a.WebhookGeneration, a.Instance = w.Generation, instance
 	a.StartedAt, a.FinishedAt = started, ended
@@ -154,7 +163,7 @@ func attemptOf(h *held, w webhook.Webhook, o delivery.Outcome, step retry.Step, 
 
 // fact is what every record on `attempts` says of a delivery.
 func fact(h *held, kind delivery.Kind, status delivery.Status) delivery.Attempt {
-	d := h.delivery
+	d := &h.delivery
 	return delivery.Attempt{
 		Kind: kind, Status: status, DeliveryID: d.ID, RunID: d.RunID, Cause: d.Cause, Attempt: d.Attempt,
 		Tenant: d.Tenant, WebhookID: d.WebhookID, EventID: d.EventID, EventType: d.EventType,
@@ -204,8 +213,8 @@ func (s *Service) settle(h *held, f fate, reason delivery.SuspendReason, until t
 // catchUp makes r wait for what is left to tell of a webhook that a delivery is suspended for: who disabled it may
 // have died before its notice was written, and no attempt comes any more that would look after that.
 func (s *Service) catchUp(h *held, r *receipt) {
-	w, exists := s.webhooks.Get(h.delivery.WebhookID)
-	if !exists || s.keeper.quiet(w.ID) {
+	w := s.webhooks.Lookup(h.delivery.WebhookID)
+	if w == nil || s.keeper.quiet(w.ID) {
 		return
 	}
 	r.open.Add(1)
@@ -218,12 +227,11 @@ func (s *Service) catchUp(h *held, r *receipt) {
 // receipt ends a begun record once everything written under it is acknowledged.
 func (s *Service) receipt(h *held) *receipt {
 	return newReceipt(func(ok bool) {
-		if ok {
-			h.part.Done(h.offset)
-		} else {
+		if !ok {
 			h.part.GiveUp()
+		} else if h.part.Done(h.offset) {
+			s.dispatcher.signal()
 		}
-		s.dispatcher.signal()
 	})
 }
 

@@ -17,14 +17,20 @@ const (
 	longestNap = time.Second
 	// askAgain is how soon it asks again whether the partitions are surely ours.
 	askAgain = 50 * time.Millisecond
+	// stalled is how late the dispatcher may run before that counts as this process's own standing still.
+	stalled = 50 * time.Millisecond
+	// roomFor is how many deliveries must have left a queue that was full before it is filled again, as far as it
+	// has as many.
+	roomFor = 64
 )
 
 // actions is what the dispatcher sets going. None of them may block.
 type actions interface {
-	// lookup returns the webhook and its state; caughtUp is false while `webhooks` has not been read up to
-	// the position that the delivery was matched with.
-	lookup(d delivery.Delivery, now time.Time) (w webhook.Webhook, exists bool, s failure.State, caughtUp bool)
-	// attempt makes the attempt of a begun record, then calls dispatcher.finished or released.
+	// lookup returns the webhook, nil if it is gone, and its state; caughtUp is false while `webhooks` has not been read
+	// up to the position that the delivery was matched with.
+	lookup(d *delivery.Delivery) (w *webhook.Webhook, s failure.State, caughtUp bool)
+	// attempt has the attempt of a begun record made, and calls dispatcher.finished or released when it has ended;
+	// the attempt of what that returns is made next.
 	attempt(h *held)
 	// settle ends a begun record without an attempt.
 	settle(h *held, f fate, reason delivery.SuspendReason, until time.Time)
@@ -48,6 +54,8 @@ type dispatcher struct {
 	first    int // the line that is served first next time
 	queue    *schedule.Queue[*held]
 	shedAt   time.Time
+	wakeAt   time.Time // when step is called at the latest
+	full     int       // how many may be queued still when a queue that was full is filled again; below 0: it was not
 	stopping bool
 	room     chan struct{} // closed when there is room to read again; nil: nobody waits for it
 }
@@ -59,7 +67,7 @@ func newDispatcher(do actions, immediate string, lanes interface {
 }, cfg schedule.Config) *dispatcher {
 	return &dispatcher{
 		do: do, immediate: immediate, pause: lanes.Pause, resume: lanes.Resume, sure: lanes.Sure,
-		wake: make(chan struct{}, 1), queue: schedule.New[*held](cfg),
+		wake: make(chan struct{}, 1), full: -1, queue: schedule.New[*held](cfg),
 	}
 }
 
@@ -116,11 +124,12 @@ func (d *dispatcher) hasRoom() <-chan struct{} {
 	return d.room
 }
 
-// flowing is how much is held of the partitions that flow, as a part of what may be.
+// flowing is how much is held of the partitions that flow, as a part of what may be. A partition whose head is not due
+// has a bound of its own.
 func (d *dispatcher) flowing() float64 {
 	records, bytes := 0, 0
 	for _, l := range d.lines {
-		if !l.paused {
+		if !l.paused && !l.early {
 			records += len(l.held)
 			bytes += l.bytes
 		}
@@ -144,20 +153,53 @@ func (d *dispatcher) drop() {
 	d.makeRoom()
 }
 
-// finished notes the end of an attempt.
-func (d *dispatcher) finished(webhookID string, latency time.Duration, ok bool, now time.Time) {
+// finished notes the end of an attempt, and returns the record whose attempt its worker is to make next.
+func (d *dispatcher) finished(webhookID string, latency time.Duration, ok bool, now time.Time) *held {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.queue.Done(now, webhookID, latency, ok)
-	d.mu.Unlock()
-	d.signal()
+	return d.goOn(now)
 }
 
-// released notes that a delivery that was given out was not sent after all.
-func (d *dispatcher) released(webhookID string, now time.Time) {
+// released notes that a delivery that was given out was not sent after all. It returns what finished returns.
+func (d *dispatcher) released(webhookID string, now time.Time) *held {
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.queue.Release(now, webhookID)
-	d.mu.Unlock()
-	d.signal()
+	return d.goOn(now)
+}
+
+// goOn gives out what may be sent now, the first to the caller: so workers keep one another going, and the
+// dispatcher need not run for each attempt. It is woken only for what workers cannot do.
+func (d *dispatcher) goOn(now time.Time) (first *held) {
+	if d.stopping || !d.sure() {
+		return nil
+	}
+	first = d.next(now)
+	for h := first; h != nil; {
+		if h = d.next(now); h != nil {
+			d.do.attempt(h)
+		}
+	}
+	filled := d.queue.Stats().Queued <= d.full
+	if at := d.queue.Wake(); filled || !at.IsZero() && at.Before(d.wakeAt) {
+		d.signal()
+	}
+	return first
+}
+
+// next gives out the delivery whose turn it is, nil if there is none that may be sent now.
+func (d *dispatcher) next(now time.Time) *held {
+	for {
+		h, webhookID, ok := d.queue.Next(now)
+		if !ok {
+			return nil
+		}
+		if h.part.Begin() {
+			return h
+		}
+		d.queue.Release(now, webhookID)
+	}
 }
 
 // stop makes every later step do nothing.
@@ -169,14 +211,19 @@ func (d *dispatcher) stop() {
 
 // step moves everything on that can be moved at now, and returns how long nothing will change by itself.
 func (d *dispatcher) step(now time.Time) time.Duration {
-	if !d.sure() {
-		return askAgain
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopping {
-		return longestNap
+	if late := now.Sub(d.wakeAt); late > stalled && !d.wakeAt.IsZero() {
+		d.queue.Stalled(late)
 	}
+	switch {
+	case d.stopping:
+		return longestNap
+	case !d.sure():
+		d.wakeAt = now.Add(askAgain)
+		return askAgain
+	}
+	d.full = -1
 	if !now.Before(d.shedAt) {
 		d.shedAt = now.Add(shedEvery)
 		for _, h := range d.queue.Shed(now) {
@@ -194,26 +241,23 @@ func (d *dispatcher) step(now time.Time) time.Duration {
 		at, full := d.feed(l, now)
 		soon(at)
 		if full {
+			queued := d.queue.Stats().Queued
+			d.full = queued - min(roomFor, 1+queued/4)
 			break
 		}
 	}
 	d.first++
-	for {
-		h, webhookID, ok := d.queue.Next(now)
-		if !ok {
-			break
-		}
-		if !h.part.Begin() {
-			d.queue.Release(now, webhookID)
-			continue
-		}
+	for h := d.next(now); h != nil; h = d.next(now) {
 		d.do.attempt(h)
 	}
-	if d.queue.Stats().Queued > 0 {
+	if queued := d.queue.Stats().Queued; queued <= d.full {
+		soon(now)
+	} else if queued > 0 {
 		soon(d.shedAt)
 	}
 	soon(d.queue.Wake())
 	d.makeRoom()
+	d.wakeAt = until
 	return until.Sub(now)
 }
 
@@ -236,20 +280,20 @@ func (d *dispatcher) makeRoom() {
 }
 
 // feed moves a line's records to the queue, or ends them, up to the first that must wait. It returns
-// when that one's wait ends, if that is known, and whether the queue as a whole is full.
+// when to look at that one again at the latest, if that is known, and whether the queue as a whole is full.
 func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
-	l.due, l.waits = time.Time{}, false
+	l.due, l.early, l.waits = time.Time{}, false, false
 	for len(l.held) > 0 {
 		h := l.held[0]
 		l.due = h.delivery.DueAt
 		if h.err == nil && h.delivery.DueAt.After(now) {
-			l.waits = l.held[len(l.held)-1].delivery.DueAt.Sub(now) > readAhead
+			l.notDue(now)
 			return h.delivery.DueAt, false
 		}
-		w, exists, state, caughtUp := d.do.lookup(h.delivery, now)
+		w, state, caughtUp := d.do.lookup(&h.delivery)
 		if !caughtUp || l.part.Full() {
 			l.stuck(now)
-			return time.Time{}, false // the change that ends the wait wakes the dispatcher
+			return now.Add(shedEvery), false // or when there is room for a good number, or the change has come
 		}
 		if !h.started {
 			if !l.part.Start(h.offset) { // it was finished before
@@ -263,7 +307,7 @@ func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
 			d.end(h, send, "", time.Time{})
 			continue
 		}
-		f, reason := judge(h.delivery, w, exists, state, now)
+		f, reason := judge(&h.delivery, w, state, now)
 		if f == send {
 			limits := schedule.Limits{MaxInFlight: w.MaxInFlight, RateLimit: w.RateLimit}
 			switch d.queue.Push(now, w.ID, limits, h, len(h.delivery.Body), h.waited) {

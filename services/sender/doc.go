@@ -21,6 +21,9 @@
 // whose webhook's secrets cannot be read here, as its sealing key is missing or they are damaged, is parked: no try is
 // used and nothing counts as a failure, since it is not the receiver's.
 //
+// Attempts are made by workers. Whoever ends an attempt takes the next delivery whose turn it is, and begins others if
+// more may begin, so the dispatcher runs for what was read, for what comes due and for room, and not for each attempt.
+//
 // # After kill -9
 //
 // Attempted again are the deliveries that were in flight and those finished since the last commit

@@ -14,11 +14,13 @@ import (
 //
 // A partition is paused only while its records must wait: what was fetched ahead of it is then
 // thrown away, and after the pause the broker may first answer a fetch that did not ask for it.
-// As long as records flow, reading as a whole stops instead when enough is held.
+// As long as records flow, reading as a whole stops instead when enough is held. What is not due
+// flows not: a wave of parked records that comes due soon holds up nobody who is due now.
 const (
 	maxHeld      = 200             // records of one partition that must wait
 	maxHeldBytes = 512 << 10       // and their bytes
-	readAhead    = 2 * time.Second // what is due within this does not have to wait
+	readAhead    = 2 * time.Second // what is due within this does not have to wait,
+	maxSoon      = 1000            // if it is no more than so many records
 
 	maxFlowing      = 4000     // records held of the partitions that flow
 	maxFlowingBytes = 16 << 20 // and their bytes
@@ -54,8 +56,20 @@ func (h *held) next() delivery.Delivery {
 	return d
 }
 
+// size is about how many bytes it holds in memory. What can be read is a copy, so that a record that waits does not hold
+// all that was fetched with it.
+func (h *held) size() int {
+	if h.record != nil {
+		return len(h.record.Value)
+	}
+	return len(h.delivery.Body)
+}
+
 func newHeld(p *kafka.Part, r *kgo.Record, immediate string) *held {
 	h := &held{part: p, offset: r.Offset, waited: p.Topic != immediate}
+	if p.Finished(r.Offset) {
+		return h // it is dropped when its turn comes, and what stands in it does not matter
+	}
 	if h.delivery, h.err = wire.ReadDelivery(r); h.err != nil {
 		h.record = r
 	}
@@ -67,6 +81,7 @@ type line struct {
 	part   *kafka.Part
 	held   []*held
 	bytes  int
+	early  bool // its head is not due
 	waits  bool // its records must wait
 	paused bool
 	due    time.Time // when its head is due, for the metric; zero: at once
@@ -76,13 +91,20 @@ type line struct {
 
 func (l *line) add(h *held) {
 	l.held = append(l.held, h)
-	l.bytes += len(h.delivery.Body)
+	l.bytes += h.size()
 }
 
 func (l *line) drop() {
-	l.bytes -= len(l.held[0].delivery.Body)
+	l.bytes -= l.held[0].size()
 	l.held[0] = nil
 	l.held = l.held[1:]
+}
+
+// notDue notes that the head is not due.
+func (l *line) notDue(now time.Time) {
+	last := l.held[len(l.held)-1].delivery.DueAt
+	l.early = true
+	l.waits = last.Sub(now) > readAhead || len(l.held) >= maxSoon || l.bytes >= maxHeldBytes
 }
 
 // stuck notes that the head must wait for something else than its time. A partition that is full for

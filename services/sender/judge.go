@@ -21,11 +21,11 @@ const (
 	putOff // its receiver asked to wait
 )
 
-// judge decides by the webhook and its state as they are now. exists is false if the webhook is gone. A delivery that
+// judge decides by the webhook, nil if it is gone, and its state as they are now. A delivery that
 // has waited for all the time that its receiver may ask for is sent, and uses tries: else it might wait for ever.
-func judge(d delivery.Delivery, w webhook.Webhook, exists bool, s failure.State, now time.Time) (fate, delivery.SuspendReason) {
+func judge(d *delivery.Delivery, w *webhook.Webhook, s failure.State, now time.Time) (fate, delivery.SuspendReason) {
 	switch {
-	case !exists:
+	case w == nil:
 		return cancel, ""
 	case s.Disabled: // first, as the matcher says it of one that was deactivated since
 		return suspend, delivery.SuspendDisabled
@@ -33,7 +33,7 @@ func judge(d delivery.Delivery, w webhook.Webhook, exists bool, s failure.State,
 		return suspend, delivery.SuspendInactive
 	case w.Paused:
 		return suspend, delivery.SuspendPaused
-	case now.Before(s.DisabledUntil) && retry.MayWait(d, now):
+	case now.Before(s.DisabledUntil) && retry.MayWait(*d, now):
 		return putOff, ""
 	}
 	return send, ""
@@ -47,7 +47,7 @@ type treatment struct {
 }
 
 // treat takes the webhook's own values, else its tenant's, else the defaults.
-func treat(w webhook.Webhook, t tenant.Tenant) treatment {
+func treat(w *webhook.Webhook, t tenant.Tenant) treatment {
 	out := treatment{webhook.DefaultRetryCount, webhook.DefaultTimeout, true}
 	for _, n := range []*int{t.Policy.RetryCount, w.RetryCount} {
 		if n != nil {

@@ -39,7 +39,11 @@ func TestJudge(t *testing.T) {
 		"it has waited for a day":        {waited(24 * time.Hour), active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, send, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if f, reason := judge(tt.delivery, tt.webhook, tt.exists, tt.state, noon); f != tt.want || reason != tt.reason {
+			hook := &tt.webhook
+			if !tt.exists {
+				hook = nil
+			}
+			if f, reason := judge(&tt.delivery, hook, tt.state, noon); f != tt.want || reason != tt.reason {
 				t.Errorf("%s (%s), want %s (%s)", f, reason, tt.want, tt.reason)
 			}
 		})
@@ -49,19 +53,19 @@ func TestJudge(t *testing.T) {
 func TestTreat(t *testing.T) {
 	seven, five := 7, 5
 	minute := 20 * time.Second
-	if got := treat(webhook.Webhook{}, tenant.Tenant{}); got != (treatment{3, 10 * time.Second, true}) {
+	if got := treat(&webhook.Webhook{}, tenant.Tenant{}); got != (treatment{3, 10 * time.Second, true}) {
 		t.Errorf("defaults: %+v", got)
 	}
 	theirs := tenant.Tenant{Policy: tenant.Policy{RetryCount: &seven, Timeout: &minute}}
-	if got := treat(webhook.Webhook{}, theirs); got != (treatment{7, minute, true}) {
+	if got := treat(&webhook.Webhook{}, theirs); got != (treatment{7, minute, true}) {
 		t.Errorf("the tenant's: %+v", got)
 	}
-	if got := treat(webhook.Webhook{RetryCount: &five}, theirs); got != (treatment{5, minute, true}) {
+	if got := treat(&webhook.Webhook{RetryCount: &five}, theirs); got != (treatment{5, minute, true}) {
 		t.Errorf("the webhook's: %+v", got)
 	}
 	for _, keep := range []bool{false, true} {
 		theirs := tenant.Tenant{Policy: tenant.Policy{KeepAnswers: &keep}}
-		if got := treat(webhook.Webhook{}, theirs); got.keepAnswers != keep {
+		if got := treat(&webhook.Webhook{}, theirs); got.keepAnswers != keep {
 			t.Errorf("with keep_answers %v: %+v", keep, got)
 		}
 	}

@@ -79,7 +79,7 @@ func (k *keeper) loaded(webhookID string) *entry {
 }
 
 // peek returns the state as far as it is known without asking anyone.
-func (k *keeper) peek(w webhook.Webhook) failure.State {
+func (k *keeper) peek(w *webhook.Webhook) failure.State {
 	if e := k.loaded(w.ID); e != nil {
 		return e.at(w.Generation)
 	}
@@ -88,7 +88,7 @@ func (k *keeper) peek(w webhook.Webhook) failure.State {
 
 // load returns the entry of a webhook whose delivery was begun, asking the store the first time. gone reports
 // whether the partition was given away: then the entry is for this delivery alone.
-func (k *keeper) load(ctx context.Context, w webhook.Webhook, part int32, gone func() bool) *entry {
+func (k *keeper) load(ctx context.Context, w *webhook.Webhook, part int32, gone func() bool) *entry {
 	if e := k.loaded(w.ID); e != nil {
 		return e
 	}
@@ -108,7 +108,7 @@ func (k *keeper) load(ctx context.Context, w webhook.Webhook, part int32, gone f
 	return e
 }
 
-func (k *keeper) entry(w webhook.Webhook, part int32, gone func() bool) *entry {
+func (k *keeper) entry(w *webhook.Webhook, part int32, gone func() bool) *entry {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if e := k.entries[w.ID]; e != nil {

@@ -27,7 +27,7 @@ func TestASecondOwnerForAMoment(t *testing.T) {
 					func(string) failure.Policy { return w.policy }, log, w.topics, slog.New(slog.DiscardHandler))
 			}
 			// gone: neither keeps the other's entry, nor is there one to find.
-			held := []*entry{owners[0].load(t.Context(), w.hook, 3, no), owners[1].load(t.Context(), w.hook, 3, yes)}
+			held := []*entry{owners[0].load(t.Context(), &w.hook, 3, no), owners[1].load(t.Context(), &w.hook, 3, yes)}
 			failures, open := 0, 0
 			for range rapid.IntRange(1, 60).Draw(t, "outcomes") {
 				i := rapid.IntRange(0, 1).Draw(t, "owner")

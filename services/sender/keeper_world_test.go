@@ -246,7 +246,7 @@ func (w *keeperWorld) landNotice(u *unwritten) {
 // load makes the owner load the webhook, and checks what it begins at.
 func (w *keeperWorld) load() *entry {
 	fresh := w.owner.loaded(w.hook.ID) == nil
-	e := w.owner.load(context.Background(), w.hook, 3, func() bool { return w.owner.gone })
+	e := w.owner.load(context.Background(), &w.hook, 3, func() bool { return w.owner.gone })
 	if fresh {
 		w.began(e)
 	}
@@ -393,12 +393,12 @@ func (w *keeperWorld) outcome(kind string, generation uint64) failure.Outcome {
 
 // take takes a record in hand as a sender does.
 func (w *keeperWorld) take(k *work) {
-	if f, _ := judge(delivery.Delivery{}, w.hook, true, w.owner.peek(w.hook), w.now); f != send {
+	if f, _ := judge(&delivery.Delivery{}, &w.hook, w.owner.peek(&w.hook), w.now); f != send {
 		w.settle(k, f)
 		return
 	}
 	e := w.load()
-	if f, _ := judge(delivery.Delivery{}, w.hook, true, e.at(w.hook.Generation), w.now); f != send {
+	if f, _ := judge(&delivery.Delivery{}, &w.hook, e.at(w.hook.Generation), w.now); f != send {
 		w.settle(k, f)
 		return
 	}

@@ -29,9 +29,12 @@ import (
 
 const patience = 30 * time.Second
 
+// loopback lets senders reach receivers of tests.
+var loopback = egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true}
+
 // rig is a log, a Redis and a receiver for senders under test.
 type rig struct {
-	t      *testing.T
+	t      testing.TB
 	cfg    sender.Config
 	topics wire.Topics
 	client *kgo.Client
@@ -43,14 +46,14 @@ func newRig(t *testing.T, tiers string) *rig {
 	return newRigAt(t, tiers, testkit.Broker(t))
 }
 
-func newRigAt(t *testing.T, tiers string, brokers []string) *rig {
+func newRigAt(t testing.TB, tiers string, brokers []string) *rig {
 	t.Helper()
 	prefix := testkit.Prefix(t)
 	r := &rig{t: t, hooks: map[string]delivery.Position{}}
 	r.cfg = sender.Config{
 		Kafka:       kafka.Config{Brokers: brokers, TopicPrefix: prefix, RetryTiers: tiers},
 		Redis:       redisstate.Config{URL: testkit.Redis(t), Prefix: prefix},
-		Egress:      egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true},
+		Egress:      loopback,
 		MaxInFlight: 100, MaxQueued: 1000, KeepAnswerBytes: 100, WarnAfter: 3, DisableAfter: 5,
 	}
 	var err error
@@ -177,7 +180,7 @@ func read[T any](r *rig, topic string, decode func(*kgo.Record) (T, error)) []T 
 func (r *rig) attempts() []delivery.Attempt { return read(r, r.topics.Attempts, wire.ReadAttempt) }
 
 // eventually polls until check returns nil.
-func eventually(t *testing.T, check func() error) {
+func eventually(t testing.TB, check func() error) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {

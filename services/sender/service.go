@@ -50,7 +50,8 @@ type Service struct {
 	// work is the context of attempts and stores: it outlives a stop by drainTime.
 	work    context.Context
 	endWork context.CancelFunc
-	running sync.WaitGroup // attempts
+	running sync.WaitGroup // attempts, each with those that its worker makes after it
+	workers *workers
 
 	seldom obs.Seldom
 
@@ -91,6 +92,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	s.dispatcher = newDispatcher(s, s.topics.Deliveries, s.lanes, schedule.Config{
 		MaxQueued: cfg.MaxQueued, MaxInFlight: cfg.MaxInFlight,
 	})
+	s.workers = newWorkers(s.makeAttempt)
 	s.metrics = newMetrics(reg)
 	reg.MustRegister(newCollector(s.dispatcher, s.topics.Lanes(), s.now))
 	return s, nil
@@ -300,6 +302,7 @@ func (s *Service) released(parts []*kafka.Part) {
 
 func (s *Service) close() {
 	s.endWork()
+	s.workers.close()
 	s.lanes.Close()
 	s.post.Close()
 	if err := s.redis.Close(); err != nil {

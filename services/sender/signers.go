@@ -37,7 +37,7 @@ func newSigners(keys seal.Keys) *signers {
 
 // of returns what is secret of the webhook as it is now. It errs if something of it cannot be read, without
 // saying what is in it.
-func (s *signers) of(w webhook.Webhook, now time.Time) (prepared, error) {
+func (s *signers) of(w *webhook.Webhook, now time.Time) (prepared, error) {
 	s.mu.RLock()
 	p, ok := s.byID[w.ID]
 	s.mu.RUnlock()
@@ -57,7 +57,7 @@ func (s *signers) of(w webhook.Webhook, now time.Time) (prepared, error) {
 
 // prepare opens what is secret of a webhook. A signing key that has expired signs nothing, so it may be
 // unreadable.
-func prepare(sealing seal.Keys, w webhook.Webhook, now time.Time) (prepared, error) {
+func prepare(sealing seal.Keys, w *webhook.Webhook, now time.Time) (prepared, error) {
 	p := prepared{version: w.Version, headers: make([]delivery.Header, 0, len(w.Headers))}
 	keys := make([]signature.Key, 0, len(w.SigningKeys))
 	for _, k := range w.SigningKeys {

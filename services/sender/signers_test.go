@@ -27,8 +27,8 @@ func TestTellsOfUnreadableSecretsSeldom(t *testing.T) {
 		{"the first time", "a", 0, true, nil},
 		{"again", "a", 59 * time.Second, false, nil},
 		{"another webhook", "b", 59 * time.Second, true, nil},
-		{"a minute later", "a", time.Minute, true, func() { _, _ = s.of(lost, start) }},
-		{"still unreadable", "a", 90 * time.Second, false, func() { _, _ = s.of(sound, start) }},
+		{"a minute later", "a", time.Minute, true, func() { _, _ = s.of(&lost, start) }},
+		{"still unreadable", "a", 90 * time.Second, false, func() { _, _ = s.of(&sound, start) }},
 		{"after it was readable", "a", 91 * time.Second, true, func() { s.forget("a") }},
 		{"after it was gone", "a", 92 * time.Second, true, nil},
 	} {
@@ -40,10 +40,10 @@ func TestTellsOfUnreadableSecretsSeldom(t *testing.T) {
 		}
 	}
 	// What cannot be read is not remembered, and takes nothing away that is.
-	if _, err := s.of(lost, start); err == nil {
+	if _, err := s.of(&lost, start); err == nil {
 		t.Error("opened without its key")
 	}
-	if _, err := s.of(sound, start); err != nil {
+	if _, err := s.of(&sound, start); err != nil {
 		t.Error(err)
 	}
 }
