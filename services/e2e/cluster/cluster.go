@@ -39,6 +39,7 @@ type Config struct {
 	Dir      string // for logs
 	Servers  Servers
 	Key      string            // the first platform key
+	Services []string          // that run from the start; nil: all
 	Replicas map[string]int    // of each service; 1 where none is named
 	Env      map[string]string // settings of all processes
 	// EnvOf gives settings of one process, by its name, which take the place of those of all. May be nil.
@@ -88,14 +89,14 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if out, err := apply.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("topics apply: %w: %s", err, out)
 	}
-	for _, service := range services() {
+	run := cfg.Services
+	if run == nil {
+		run = services()
+	}
+	for _, service := range run {
 		for i := range max(1, cfg.Replicas[service]) {
-			p, err := c.newProcess(service, i)
+			p, err := c.Add(service)
 			if err != nil {
-				return c, err
-			}
-			c.Processes = append(c.Processes, p)
-			if err := p.Start(); err != nil {
 				return c, err
 			}
 			// The first console makes the tables and the first key; the others find them.
@@ -107,6 +108,16 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 		}
 	}
 	return c, c.Ready(ctx)
+}
+
+// Add starts one more process of a service.
+func (c *Cluster) Add(service string) (*Process, error) {
+	p, err := c.newProcess(service, len(c.Of(service)))
+	if err != nil {
+		return nil, err
+	}
+	c.Processes = append(c.Processes, p)
+	return p, p.Start()
 }
 
 func (c *Cluster) env() []string {
@@ -260,6 +271,16 @@ func (p *Process) ask(ctx context.Context, path string) (status int, body string
 
 // Admin is where the process's /metrics, /readyz and profiles answer, host:port.
 func (p *Process) Admin() string { return p.admin }
+
+// ID is the process's id, 0 while it does not run.
+func (p *Process) ID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
 
 // Signal sends a signal to the process, if it runs.
 func (p *Process) Signal(s syscall.Signal) {
