@@ -58,10 +58,11 @@ type commands struct {
 	Mails          mailsCmd          `cmd:"" group:"client" help:"Show the mails to administrators."`
 	Audit          auditCmd          `cmd:"" group:"client" help:"Compare the log with the history and name every difference."`
 
-	Listen  listenCmd  `cmd:"" group:"tools" help:"Receive webhooks, verify their signatures and print them."`
-	Verify  verifyCmd  `cmd:"" group:"tools" help:"Verify the signature of a saved request."`
-	Bench   benchCmd   `cmd:"" group:"tools" help:"Measure the sender against a bare HTTP loop, in one run."`
-	Version versionCmd `cmd:"" group:"tools" help:"Print the version of this program."`
+	Listen    listenCmd    `cmd:"" group:"tools" help:"Receive webhooks, verify their signatures and print them."`
+	Verify    verifyCmd    `cmd:"" group:"tools" help:"Verify the signature of a saved request."`
+	Bench     benchCmd     `cmd:"" group:"tools" help:"Measure this Doorstep on this machine, against ceilings found in the same run."`
+	BenchPart benchPartCmd `cmd:"" hidden:""`
+	Version   versionCmd   `cmd:"" group:"tools" help:"Print the version of this program."`
 }
 
 // errStopped says that a signal ended a client command before its end.
