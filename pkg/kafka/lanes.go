@@ -81,7 +81,9 @@ func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) 
 		kgo.ConsumerGroup(cfg.Group), kgo.ConsumeTopics(cfg.Topics...), kgo.Balancers(newLaneBalancer()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.DisableAutoCommit(), kgo.SessionTimeout(SessionTimeout), kgo.HeartbeatInterval(time.Second),
-		kgo.FetchMaxPartitionBytes(512 << 10), kgo.FetchMaxBytes(8 << 20),
+		// Little at once: what comes new waits behind a fetch of parked records that came due. A record that is larger comes
+		// by itself.
+		kgo.FetchMaxPartitionBytes(64 << 10), kgo.FetchMaxBytes(1 << 20),
 		// A partition that is resumed is asked for when the fetch under way ends, at the latest.
 		kgo.FetchMaxWait(100 * time.Millisecond),
 		// What is written here nobody waits for but the next commit: one request for many records costs both sides a

@@ -21,7 +21,8 @@
 // A webhook may have cap POSTs in flight. The cap starts at 2 and grows by one with each success,
 // which doubles it in a round, up to 16, and on to the webhook's limit while answers are fast and no
 // slower than with fewer POSTs at once: above that more only wait for one another, at the receiver or
-// for this machine's processors. Each failure halves it, down to 1. So a receiver that hangs holds one
+// for this machine's processors. While the sender has many POSTs in flight in all, those that only wait
+// make one fewer of each. Each failure halves it, down to 1. So a receiver that hangs holds one
 // POST, and its own only.
 //
 // # Who steps aside

@@ -105,7 +105,7 @@ func (h *hook[T]) allowed(now time.Time) bool {
 	return h.limits.RateLimit == 0 || !h.allowedAt.After(now)
 }
 
-func (h *hook[T]) finish(now time.Time, latency time.Duration, ok bool, cfg Config) {
+func (h *hook[T]) finish(now time.Time, latency time.Duration, ok, busy bool, cfg Config) {
 	h.inFlight--
 	h.progress, h.answered = now, true
 	h.latency += (latency - h.latency) / 8
@@ -114,6 +114,8 @@ func (h *hook[T]) finish(now time.Time, latency time.Duration, ok bool, cfg Conf
 	switch {
 	case !ok:
 		h.cap = max(1, h.cap/2)
+	case busy && h.cap > startCap && h.latency > 2*crowded*best:
+		h.cap--
 	case h.cap < min(steadyCap, limit):
 		h.cap++
 	case h.cap < limit && h.latency <= fastLatency && h.latency <= crowded*best:

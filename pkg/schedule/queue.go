@@ -18,6 +18,7 @@ const (
 	startCap     = 2
 	steadyCap    = 16          // above it the cap grows only while answers are fast
 	fastLatency  = time.Second // an answer within this is fast
+	busy         = 128         // POSTs in flight in all, from which on those that only wait are too many
 	crowded      = 2           // an average above this many times the best means that more POSTs at once only wait
 	firstLatency = 10 * time.Millisecond
 	quantum      = 16 << 10         // bytes a turn
@@ -207,7 +208,7 @@ func (q *Queue[T]) side(h *hook[T], now time.Time) {
 func (q *Queue[T]) Done(now time.Time, webhook string, latency time.Duration, ok bool) {
 	h := q.hooks[webhook]
 	q.sides[h.pace].inFlight--
-	h.finish(now, latency, ok, q.cfg)
+	h.finish(now, latency, ok, q.inFlight() > busy, q.cfg)
 	q.side(h, now)
 	q.enlist(h, now)
 }

@@ -85,6 +85,38 @@ func TestCapGrowsWithSuccessAndHalvesWithFailure(t *testing.T) {
 	}
 }
 
+// While a sender's own processors are what all wait for, it has fewer POSTs in flight and sends no less.
+func TestABusySenderHasFewerInFlight(t *testing.T) {
+	q := schedule.New[int](schedule.Config{})
+	const webhooks, queued, steady = 50, 200, 50 * 16
+	for i := range webhooks * queued {
+		q.Push(start, fmt.Sprint(i%webhooks), schedule.Limits{}, i, 100, false)
+	}
+	now, sent := start, 0
+	type post struct {
+		webhook string
+		began   time.Time
+	}
+	var flying []post // this machine ends one of them each 40 us, in their order
+	for sent < webhooks*queued {
+		for {
+			_, webhook, ok := q.Next(now)
+			if !ok {
+				break
+			}
+			flying = append(flying, post{webhook, now})
+		}
+		if sent > webhooks*queued/2 && sent < webhooks*queued*9/10 && (len(flying) < webhooks || len(flying) > steady/2) {
+			t.Fatalf("%d in flight after %d, want less than half of %d", len(flying), sent, steady)
+		}
+		now = now.Add(40 * time.Microsecond)
+		first := flying[0]
+		flying = flying[1:]
+		q.Done(now, first.webhook, now.Sub(first.began), true)
+		sent++
+	}
+}
+
 func TestMaxInFlightHoldsAtOnce(t *testing.T) {
 	q := schedule.New[string](schedule.Config{})
 	flight := func() (n int) {
