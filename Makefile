@@ -13,10 +13,10 @@ UNCACHED := ./pkg/archtest ./services/e2e/...
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
 # The longest is first.
 REAL := ./services/console ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish ./pkg/mail \
-	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/doorstep ./services/e2e ./services/e2e/away
+	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/doorstep ./services/e2e ./services/e2e/away ./services/e2e/scale
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault away hostile ci-full
+.PHONY: help build demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault away scale hostile ci-full
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,14 +57,17 @@ alone: ## each module by itself, without go.work: tidy, and it builds
 proto: ## generate Go from proto/, and lint it
 	cd proto && $(BUF) lint && $(BUF) generate
 
-bench: build ## measure the sender against a bare HTTP loop, in one run
-	bin/doorstep bench
+bench: build ## measure Doorstep against ceilings of the same run, for BENCH_TIME (2s) each; bench.html, bench.json
+	bin/doorstep bench --time $(or $(BENCH_TIME),2s) --html bench.html --json bench.json
 
 fault: ## Doorstep on three brokers, Redis and PostgreSQL, killed and stopped under load for FAULT_TIME (15m); TEST_SEED repeats a plan
 	cd services/e2e/fault && FAULT_TIME=$(or $(FAULT_TIME),15m) go test -count=1 -run TestFaults -v -timeout 60m .
 
 away: ## take the stores away from Doorstep on real servers, one after the other, for their full times (half an hour)
 	cd services/e2e/away && AWAY_TIME=full go test -count=1 -run TestAway -v -timeout 90m .
+
+scale: ## senders from one to six and back, killed behind a stuck head, with a million deliveries waiting (half an hour)
+	cd services/e2e/scale && SCALE_TIME=full go test -count=1 -v -timeout 90m .
 
 hostile: ## every kind of hostile receiver, with the real limits, and the memory it costs over three minutes
 	cd pkg/post && TEST_SLOW=1 HOSTILE_TIME=3m go test -count=1 -v -timeout 30m .
