@@ -24,9 +24,6 @@ const (
 	// maxBatchBytes bounds the records of one batch, which are in memory until it is written.
 	maxBatchBytes = 16 << 20
 	fetchBytes    = 8 << 20
-	// fetchLeast is what a fetch waits for, and fetchWait for how long.
-	fetchLeast = 64 << 10
-	fetchWait  = 200 * time.Millisecond
 )
 
 // group is this recorder's seat among the recorders: it reads the partitions that it owns, and commits
@@ -69,9 +66,6 @@ func newGroup(cfg Config, topics []string, log *slog.Logger) (*group, error) {
 		// The ends of transactions are committed past too: else there would always seem to be something left.
 		kgo.KeepControlRecords(),
 		kgo.DisableAutoCommit(), kgo.SessionTimeout(kafka.SessionTimeout), kgo.HeartbeatInterval(time.Second),
-		// Each answer to a fetch costs the broker and this process as much as many records, and nobody waits for a row: at
-		// 200 events a second it would be asked, and would answer, for each record of three topics.
-		kgo.FetchMinBytes(fetchLeast), kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(fetchBytes), kgo.WithHooks(&g.pulse),
 		kgo.OnPartitionsAssigned(g.assigned), kgo.OnPartitionsRevoked(g.revoked), kgo.OnPartitionsLost(g.lost),
 	}
