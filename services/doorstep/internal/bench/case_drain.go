@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
 // assumedDrain is how many deliveries a second are put into the log for a drain that is to last a certain time.
@@ -32,10 +30,7 @@ func runDrain(ctx context.Context, bed *Bed) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	hooks := make([]webhook.Webhook, bed.Webhooks)
-	for i, path := range numbered(fast, bed.Webhooks) {
-		hooks[i] = newHook(benchTenant, receiver.URL()+"/"+path, "*")
-	}
+	hooks := hooksAt(receiver, numbered(fast, bed.Webhooks))
 	known, err := writeHooks(ctx, log, hooks)
 	if err != nil {
 		return Sample{}, err

@@ -53,11 +53,7 @@ type isolationRun struct {
 func (r isolationRun) answering() int { return isolationWebhooks - r.hanging }
 
 func runIsolation(ctx context.Context, bed *Bed) (Sample, error) {
-	receiver, err := bed.Receiver(ctx)
-	if err != nil {
-		return Sample{}, err
-	}
-	system, err := startSystem(ctx, bed)
+	receiver, system, err := startWhole(ctx, bed)
 	if err != nil {
 		return Sample{}, err
 	}

@@ -24,11 +24,7 @@ func latencyCase(rate int) Case {
 		Name: fmt.Sprintf("latency-%d", rate), Unit: "deliveries",
 		Title: fmt.Sprintf("from publish to POST at %d events/s; each is published at its time whatever became of others, and measured from then", rate),
 		Run: func(ctx context.Context, bed *Bed) (Sample, error) {
-			receiver, err := bed.Receiver(ctx)
-			if err != nil {
-				return Sample{}, err
-			}
-			system, err := startSystem(ctx, bed)
+			receiver, system, err := startWhole(ctx, bed)
 			if err != nil {
 				return Sample{}, err
 			}

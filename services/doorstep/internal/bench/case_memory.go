@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"time"
-
-	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
 const (
@@ -37,10 +35,7 @@ func runMemory(ctx context.Context, bed *Bed) (Sample, error) {
 		return Sample{}, err
 	}
 	paths := append(numbered(fast, memoryWebhooks-memoryHanging), numbered(hang, memoryHanging)...)
-	hooks := make([]webhook.Webhook, len(paths))
-	for i, path := range paths {
-		hooks[i] = newHook(benchTenant, receiver.URL()+"/"+path, "*")
-	}
+	hooks := hooksAt(receiver, paths)
 	known, err := writeHooks(ctx, log, hooks)
 	if err != nil {
 		return Sample{}, err

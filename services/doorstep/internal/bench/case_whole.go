@@ -36,11 +36,7 @@ func wholeCase(name string, fan int) Case {
 		Name: name, Unit: "deliveries",
 		Title: "events published over gRPC, each for " + webhooks + ", until the history has every attempt",
 		Run: func(ctx context.Context, bed *Bed) (Sample, error) {
-			receiver, err := bed.Receiver(ctx)
-			if err != nil {
-				return Sample{}, err
-			}
-			system, err := startSystem(ctx, bed)
+			receiver, system, err := startWhole(ctx, bed)
 			if err != nil {
 				return Sample{}, err
 			}

@@ -32,6 +32,15 @@ const (
 	patience = time.Minute
 )
 
+// hooksAt are webhooks for every event, one at each path of the receiver.
+func hooksAt(receiver *Receiver, paths []string) []webhook.Webhook {
+	hooks := make([]webhook.Webhook, len(paths))
+	for i, path := range paths {
+		hooks[i] = newHook(benchTenant, receiver.URL()+"/"+path, "*")
+	}
+	return hooks
+}
+
 // newHook is a webhook as a console writes it to the log, signed for by a key of its own.
 func newHook(tenant, url string, types ...string) webhook.Webhook {
 	secret := make([]byte, 32)

@@ -29,6 +29,16 @@ type system struct {
 	sets      int // registered so far
 }
 
+// startWhole starts a receiver and a Doorstep that may send to it.
+func startWhole(ctx context.Context, bed *Bed) (*Receiver, *system, error) {
+	receiver, err := bed.Receiver(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	system, err := startSystem(ctx, bed)
+	return receiver, system, err
+}
+
 // startSystem starts it. Its end is the bed's.
 func startSystem(ctx context.Context, bed *Bed) (*system, error) {
 	key := newKey()
