@@ -3,6 +3,11 @@
 //
 // A key is 24 random bytes, so its SHA-256 is enough to store: there is nothing to guess from. Keys
 // and hashes never appear in errors.
+//
+// A key is looked up by its hash, not compared: how long that takes may depend on how far the hash of what was shown
+// agrees with hashes that are stored. That tells nobody anything, since who does not know a key cannot choose what its
+// SHA-256 begins with but by trying, and each try says no more than the next; to come closer to a stored hash step
+// by step would be to find a preimage.
 package auth
 
 import (

@@ -1,7 +1,7 @@
 // Package credentials is what a client shows to a server, and whom it trusts: passwords and TLS, from
-// settings and files.
+// settings and files; and the same for the listeners of a server.
 //
-// A password and a client certificate in a file are read again for each new connection, so a rotated one
+// A password and a certificate in a file are read again for each new connection, so a rotated one
 // is taken up without a restart. Errors name the setting and the file, and never what is in it.
 package credentials
 

@@ -35,7 +35,9 @@ type Attempt struct {
 	NextAttemptAt     time.Time // zero: never
 	Position          Position  // of the delivery record
 	Instance          string    // the sender
-	Count             int       // webhooks cut, for KindCapped
+	Count             int       // webhooks cut, for KindCapped; failures counted under Counter, for KindConditionError
+	Counter           string    // names what counts, for KindConditionError
+	Condition         string    // key of the condition that failed (webhook.ConditionKey), for KindConditionError
 	TraceContext      string
 }
 

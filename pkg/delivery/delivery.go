@@ -103,3 +103,8 @@ const (
 	Discarded Status = "discarded"
 	Capped    Status = "capped"
 )
+
+// Statuses are all of them.
+func Statuses() []Status {
+	return []Status{Pending, Retrying, Delivered, Exhausted, Suspended, Cancelled, Discarded, Capped}
+}

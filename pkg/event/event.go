@@ -3,11 +3,11 @@
 package event
 
 import (
-	"encoding/json"
-	"maps"
 	"slices"
 	"time"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 )
@@ -132,10 +132,16 @@ func (e Event) Check(prefix string, now time.Time) invalid.Fields {
 	switch n := len(e.Data); {
 	case n > MaxDataBytes:
 		f.Add(prefix+"data", "has %d bytes, the limit is %d", n, MaxDataBytes)
-	case n > 0 && !json.Valid(e.Data):
+	case n > 0 && !validJSON(e.Data):
 		f.Add(prefix+"data", "is not valid JSON")
 	}
 	return f
+}
+
+// validJSON reports what json.Valid does: duplicate names and text that is not UTF-8 pass, nesting deeper than 10,000
+// does not. jsontext takes a sixth of its time for a long text, and two fifths for many small values.
+func validJSON(data []byte) bool {
+	return jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 func (e Event) checkAttributes(prefix string, f *invalid.Fields) {
@@ -143,17 +149,27 @@ func (e Event) checkAttributes(prefix string, f *invalid.Fields) {
 		f.Add(prefix+"attributes", "has %d entries, the limit is %d", n, MaxAttributes)
 		return
 	}
-	for _, k := range slices.Sorted(maps.Keys(e.Attributes)) {
-		v := e.Attributes[k]
-		switch {
+	var wrong []string // in order once they are known: nearly always there are none
+	for k, v := range e.Attributes {
+		if !validAttribute(k, v) {
+			wrong = append(wrong, k)
+		}
+	}
+	slices.Sort(wrong)
+	for _, k := range wrong {
+		switch v := e.Attributes[k]; {
 		case k == "":
 			f.Add(prefix+"attributes", "has an empty key")
 		case len(k) > MaxAttributeKeyBytes:
 			f.Add(prefix+"attributes", "has a key of %d bytes, the limit is %d", len(k), MaxAttributeKeyBytes)
 		case len(v) > MaxAttributeValueBytes:
 			f.Add(prefix+"attributes["+k+"]", "has %d bytes, the limit is %d", len(v), MaxAttributeValueBytes)
-		case !utf8.ValidString(k) || !utf8.ValidString(v):
+		default:
 			f.Add(prefix+"attributes", "holds text that is not UTF-8")
 		}
 	}
+}
+
+func validAttribute(k, v string) bool {
+	return k != "" && len(k) <= MaxAttributeKeyBytes && len(v) <= MaxAttributeValueBytes && utf8.ValidString(k) && utf8.ValidString(v)
 }

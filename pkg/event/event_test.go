@@ -1,6 +1,7 @@
 package event_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -115,6 +116,25 @@ func TestCheckDoesNotRepeatThePayload(t *testing.T) {
 	if text := e.Check("", now).Error(); strings.Contains(text, "s3cret") {
 		t.Errorf("a fault shows a value: %s", text)
 	}
+}
+
+// What is JSON is what encoding/json, by which others read it, takes for JSON.
+func FuzzDataIsJSON(f *testing.F) {
+	for _, s := range []string{
+		`{"a":1,"a":2}`, "\"\xff\"", `"\ud800"`, `"\u00zz"`, "\"\x01\"", "\x00", " null\n\t\r", "\ufeff{}", "-0.0e+10", "01", "1.", ".5", "+1", "1e", "NaN",
+		"[1,]", `{"a" 1}`, `{a:1}`, "'a'", "[] []", "// a\n1", "tru", "\"\u2028\"", strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000),
+		strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001), strings.Repeat(`{"a":`, 10_001) + "1" + strings.Repeat("}", 10_001),
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) == 0 || len(data) > event.MaxDataBytes {
+			return
+		}
+		if got := len(event.Event{Type: "a", Data: data}.Check("", now)) == 0; got != json.Valid(data) {
+			t.Errorf("accepted: %v", got)
+		}
+	})
 }
 
 func namesOf(f invalid.Fields) []string {

@@ -30,7 +30,7 @@ func FromEvent(e event.Record, at delivery.Position) Event {
 	}
 }
 
-// Activity is when a webhook was last sent to, and when it last accepted.
+// Activity is when a webhook was last sent to, and when it last accepted. Test events are left out.
 type Activity struct {
 	WebhookID       string
 	Tenant          string
@@ -50,6 +50,34 @@ func later(a, b time.Time) time.Time {
 		return b
 	}
 	return a
+}
+
+// ConditionErrors is the row of a counter of one webhook's condition that could not be evaluated. Counters only grow; a
+// webhook has one for each life of a matcher that met it, and what they count together is all.
+type ConditionErrors struct {
+	WebhookID string
+	Condition string // the key of the condition that failed (webhook.ConditionKey)
+	Counter   string
+	Tenant    string
+	Count     int
+	LastError string
+	LastAt    time.Time
+}
+
+// ConditionErrorsKey tells counters apart.
+type ConditionErrorsKey struct{ WebhookID, Condition, Counter string }
+
+// Key is the row's key.
+func (c ConditionErrors) Key() ConditionErrorsKey {
+	return ConditionErrorsKey{c.WebhookID, c.Condition, c.Counter}
+}
+
+// Merge is the row that both rows of one counter make: that which has counted further.
+func (c ConditionErrors) Merge(other ConditionErrors) ConditionErrors {
+	if cmp.Or(cmp.Compare(other.Count, c.Count), other.LastAt.Compare(c.LastAt), cmp.Compare(other.LastError, c.LastError)) > 0 {
+		return other
+	}
+	return c
 }
 
 // Quarantined is the row of a record that could not be read.
@@ -96,11 +124,14 @@ type Batch struct {
 	States      map[string]failure.State // by webhook; the newest
 	Notices     map[string]failure.Notice
 	Quarantined map[QuarantinedKey]Quarantined
+
+	ConditionErrors map[ConditionErrorsKey]ConditionErrors
 }
 
 // Empty reports whether nothing was added.
 func (b *Batch) Empty() bool {
-	return len(b.Events)+len(b.Deliveries)+len(b.Attempts)+len(b.Activities)+len(b.States)+len(b.Notices)+len(b.Quarantined) == 0
+	return len(b.Events)+len(b.Deliveries)+len(b.Attempts)+len(b.Activities)+len(b.States)+len(b.Notices)+len(b.Quarantined)+
+		len(b.ConditionErrors) == 0
 }
 
 // AddEvent adds a record of `events`.
@@ -110,7 +141,7 @@ func (b *Batch) AddEvent(e event.Record, at delivery.Position) {
 
 // AddDelivery adds a record of `deliveries` or `deliveries.suspended`.
 func (b *Batch) AddDelivery(d delivery.Delivery, at delivery.Position) {
-	b.merge(FromDelivery(d, at))
+	b.AddRow(FromDelivery(d, at))
 }
 
 // AddAttempt adds a record of `attempts`.
@@ -121,10 +152,13 @@ func (b *Batch) AddAttempt(a delivery.Attempt) {
 	}
 	put(&b.Attempts, row.Key(), row)
 	if changes {
-		b.merge(d)
+		b.AddRow(d)
 	}
-	if a.Kind != delivery.KindPost {
-		return
+	if a.Kind == delivery.KindConditionError && a.Counter != "" {
+		b.addConditionErrors(a)
+	}
+	if a.Kind != delivery.KindPost || a.Cause == delivery.CauseTest {
+		return // what a person tries out is not what the webhook is for
 	}
 	act := Activity{WebhookID: a.WebhookID, Tenant: a.Tenant, LastTriggeredAt: a.StartedAt}
 	if a.Outcome.OK() {
@@ -136,7 +170,19 @@ func (b *Batch) AddAttempt(a delivery.Attempt) {
 	put(&b.Activities, a.WebhookID, act)
 }
 
-func (b *Batch) merge(d Delivery) {
+func (b *Batch) addConditionErrors(a delivery.Attempt) {
+	row := ConditionErrors{
+		WebhookID: a.WebhookID, Condition: a.Condition, Counter: a.Counter, Tenant: a.Tenant,
+		Count: a.Count, LastError: a.Outcome.Error, LastAt: a.FinishedAt,
+	}
+	if was, known := b.ConditionErrors[row.Key()]; known {
+		row = row.Merge(was)
+	}
+	put(&b.ConditionErrors, row.Key(), row)
+}
+
+// AddRow adds what other records say of a delivery.
+func (b *Batch) AddRow(d Delivery) {
 	if was, known := b.Deliveries[d.Key()]; known {
 		d = d.Merge(was)
 	}

@@ -84,6 +84,11 @@ func (d Delivery) after(other Delivery) bool {
 // Covers reports whether d says all that other says: what Merge makes of both is d.
 func (d Delivery) Covers(other Delivery) bool { return d.Merge(other) == d }
 
+// Untried reports whether d says no more than that its delivery was made: what comes next is its first attempt.
+func (d Delivery) Untried() bool {
+	return d.Run == "" && d.Step == stepPending && d.Status == delivery.Pending
+}
+
 // FromDelivery is what a record of `deliveries` (pending) or `deliveries.suspended` at that position says.
 func FromDelivery(d delivery.Delivery, at delivery.Position) Delivery {
 	made := max(d.Attempt-1, 0)

@@ -22,6 +22,8 @@ type Config struct {
 	Security    Security `embed:""`
 	// Embedded says that the log is the embedded one, whose transactions are not atomic under kill -9.
 	Embedded bool `kong:"-"`
+	// Failed is called for each connection to a broker that fails, and each request without an answer; nil: nobody counts them.
+	Failed func() `kong:"-" json:"-"`
 }
 
 // Schedule is the retry schedule of the settings.
@@ -90,6 +92,9 @@ func (c Config) options(id string, log *slog.Logger) ([]kgo.Opt, error) {
 	security, err := c.Security.options()
 	if err != nil {
 		return nil, err
+	}
+	if c.Failed != nil {
+		security = append(security, kgo.WithHooks(failures{c.Failed}))
 	}
 	return append(security,
 		kgo.SeedBrokers(c.Brokers...),

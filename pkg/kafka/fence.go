@@ -21,22 +21,23 @@ const fenceTime = 3 * time.Second
 // behind an open transaction, and so does who takes over its partitions. A broker aborts it only after
 // the transaction's timeout, and looks for such every 10 s; the group knows of the death earlier.
 //
-// It returns the ids. A member that only seemed dead finds its producer fenced and begins anew.
-func fenceGone(ctx context.Context, client *kgo.Client, group, idPrefix string) ([]string, error) {
+// It returns the ids of all who are gone, and of those that it aborted. A member that only seemed dead finds its
+// producer fenced and begins anew.
+func fenceGone(ctx context.Context, client *kgo.Client, group, idPrefix string) (gone, fenced []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fenceTime)
 	defer cancel()
 	adm := kadm.NewClient(client)
 	// The transactions first: whoever has one open now was a member before, and if alive still is below.
-	open, err := adm.ListTransactions(ctx, nil, []string{"Ongoing"})
+	listed, err := adm.ListTransactions(ctx, nil, nil)
 	if err != nil {
-		return nil, fmt.Errorf("list open transactions: %w", err)
+		return nil, nil, fmt.Errorf("list transactions: %w", err)
 	}
 	members, err := adm.DescribeGroups(ctx, group)
 	if err == nil {
 		err = members.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("describe group %s: %w", group, err)
+		return nil, nil, fmt.Errorf("describe group %s: %w", group, err)
 	}
 	alive := map[string]bool{}
 	for _, m := range members[group].Members {
@@ -44,20 +45,22 @@ func fenceGone(ctx context.Context, client *kgo.Client, group, idPrefix string) 
 			alive[*m.InstanceID] = true
 		}
 	}
-	var fenced []string
-	var failed error
-	for _, id := range open.TransactionalIDs() {
-		instance, ours := strings.CutPrefix(id, idPrefix)
+	for _, t := range listed.Sorted() {
+		instance, ours := strings.CutPrefix(t.TxnID, idPrefix)
 		if !ours || alive[instance] {
 			continue
 		}
-		if err := fence(ctx, client, id); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("fence %s: %w", id, err))
+		gone = append(gone, t.TxnID)
+		if t.State != "Ongoing" {
 			continue
 		}
-		fenced = append(fenced, id)
+		if fault := fence(ctx, client, t.TxnID); fault != nil {
+			err = errors.Join(err, fmt.Errorf("fence %s: %w", t.TxnID, fault))
+			continue
+		}
+		fenced = append(fenced, t.TxnID)
 	}
-	return fenced, failed
+	return gone, fenced, err
 }
 
 // fence takes a transactional id from whoever has it, which aborts its transaction, and returns once it is

@@ -59,9 +59,15 @@ type Lanes struct {
 	// must not arrive after it, and undo it.
 	committing sync.Mutex
 
+	writing   sync.Mutex
+	unwritten []unwritten // in order; what ACLs do not allow to write
+
 	mu     sync.Mutex
 	parts  map[partition]*Part
 	unsure bool // said so in the log
+
+	pollBegan time.Time // zero: no Poll is under way
+	waited    bool      // a Poll had to wait for records since Lag was asked last
 }
 
 // Batch is what one poll read of one partition.
@@ -99,12 +105,12 @@ func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) 
 	return l, err
 }
 
-// Client is the client beneath, for producing.
+// Client is the client beneath. What follows from work is written by Produce.
 func (l *Lanes) Client() *kgo.Client { return l.client }
 
 // Poll returns what was read, at most n records. It errs when going on makes no sense.
 func (l *Lanes) Poll(ctx context.Context, n int) ([]Batch, error) {
-	fetches := l.client.PollRecords(ctx, n)
+	fetches := l.poll(ctx, n)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -115,8 +121,10 @@ func (l *Lanes) Poll(ctx context.Context, n int) ([]Batch, error) {
 		} else if errors.Is(err, kgo.ErrClientClosed) {
 			fatal = err
 		}
+		err = Denied(err)
+		l.pulse.Heard(err, time.Now())
 		if fatal == nil && l.said.due("fetch", time.Now()) {
-			l.log.Warn("kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
+			l.log.Warn("kafka: fetch failed, going on", "group", l.cfg.Group, "topic", topic, "partition", p, "error", err)
 		}
 	})
 	if fatal != nil {
@@ -128,17 +136,37 @@ func (l *Lanes) Poll(ctx context.Context, n int) ([]Batch, error) {
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		part := l.parts[partition{p.Topic, p.Partition}]
 		if part != nil && len(p.Records) > 0 {
+			part.reading.next = p.Records[len(p.Records)-1].Offset + 1
 			out = append(out, Batch{part, p.Records})
 		}
 	})
 	return out, nil
 }
 
+// poll is the client's, and notes whether it had to wait.
+func (l *Lanes) poll(ctx context.Context, n int) kgo.Fetches {
+	l.mu.Lock()
+	l.pollBegan = time.Now()
+	l.mu.Unlock()
+	fetches := l.client.PollRecords(ctx, n)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waited = l.waited || time.Since(l.pollBegan) > emptied
+	l.pollBegan = time.Time{}
+	return fetches
+}
+
 // Pause stops reading a partition until Resume. What was fetched ahead is fetched again then.
-func (l *Lanes) Pause(p *Part) { l.client.PauseFetchPartitions(map[string][]int32{p.Topic: {p.ID}}) }
+func (l *Lanes) Pause(p *Part) {
+	l.hold(p, true)
+	l.client.PauseFetchPartitions(map[string][]int32{p.Topic: {p.ID}})
+}
 
 // Resume goes on reading a partition.
-func (l *Lanes) Resume(p *Part) { l.client.ResumeFetchPartitions(map[string][]int32{p.Topic: {p.ID}}) }
+func (l *Lanes) Resume(p *Part) {
+	l.client.ResumeFetchPartitions(map[string][]int32{p.Topic: {p.ID}})
+	l.hold(p, false)
+}
 
 // Parts are the partitions that this member owns now.
 func (l *Lanes) Parts() []*Part {
@@ -154,10 +182,13 @@ func (l *Lanes) Parts() []*Part {
 // Silent errs when the group has not answered for so long that it counts this member out.
 func (l *Lanes) Silent() error { return l.pulse.Silent(time.Now()) }
 
-// Sure reports whether the group still counts this member in, as far as can be known. While it is false, the
-// brokers have not answered for so long that others may own the partitions soon: nothing may begin,
-// and nothing is lost by waiting.
+// Sure reports whether the group still counts this member in, as far as can be known, and what follows from work is
+// written. While it is false, the brokers have not answered for so long that others may own the partitions soon, or allow
+// no writing: nothing may begin, and nothing is lost by waiting.
 func (l *Lanes) Sure() bool {
+	if l.held() {
+		return false
+	}
 	sure := l.pulse.sure(time.Now())
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -220,6 +251,8 @@ func (l *Lanes) commit(ctx context.Context, of func() []*Part) error {
 		for _, p := range dirty {
 			p.touch()
 		}
+		failed = Denied(failed)
+		l.pulse.Heard(failed, time.Now())
 		return fmt.Errorf("commit %d partitions of group %s: %w", len(dirty), l.cfg.Group, failed)
 	}
 	return nil
@@ -279,7 +312,7 @@ func (l *Lanes) fetchCommits(ctx context.Context, client *kgo.Client) map[partit
 			return out
 		}
 		if !wait(ctx, 100*time.Millisecond) {
-			l.log.Warn("kafka: commits not read, finished work may be repeated", "group", l.cfg.Group, "error", err)
+			l.log.Warn("kafka: commits not read, finished work may be repeated", "group", l.cfg.Group, "error", Denied(err))
 			return out
 		}
 	}

@@ -13,6 +13,8 @@ type Part struct {
 	// Committed is where the group stood when this member got the partition: what lies before it is finished.
 	Committed int64
 
+	reading reading // Lanes.mu guards it
+
 	mu      sync.Mutex
 	tracker *tracker
 	begun   int
@@ -23,7 +25,10 @@ type Part struct {
 
 // NewPart is a partition that a member gets, from what the group committed of it last.
 func NewPart(topic string, id int32, offset int64, metadata string) *Part {
-	return &Part{Topic: topic, ID: id, Committed: offset, tracker: newTracker(offset, metadata)}
+	return &Part{
+		Topic: topic, ID: id, Committed: offset,
+		tracker: newTracker(offset, metadata), reading: reading{next: offset, looked: -1},
+	}
 }
 
 // Start notes that a record is taken in hand; false: it was finished before, or the partition is gone.

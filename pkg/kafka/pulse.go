@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -20,6 +21,9 @@ type Pulse struct {
 	mu    sync.Mutex
 	last  time.Time // when the last request that was answered was sent
 	doubt bool      // the last answer came late, and may say that we are out
+
+	denied   error // what ACLs last did not allow
+	deniedAt time.Time
 }
 
 var _ kgo.HookBrokerE2E = (*Pulse)(nil)
@@ -51,11 +55,25 @@ func (p *Pulse) sure(now time.Time) bool {
 	return !p.doubt && now.Sub(p.last) < sureFor
 }
 
+// Heard notes an error of the client if it says that ACLs do not allow what was asked.
+func (p *Pulse) Heard(err error, now time.Time) {
+	if !errors.Is(err, ErrDenied) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.denied, p.deniedAt = err, now
+}
+
 // Silent errs when the group has not answered for as long as it counts a member in: what this process read, another
-// may read by now, or nobody can. Of a group that has never answered it says nothing.
+// may read by now, or nobody can. Of a group that has never answered it says nothing. It also errs for as long after ACLs
+// have denied something, which clients ask for again and again.
 func (p *Pulse) Silent(now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.denied != nil && now.Sub(p.deniedAt) < SessionTimeout {
+		return p.denied
+	}
 	if silent := now.Sub(p.last); !p.last.IsZero() && silent >= SessionTimeout {
 		return fmt.Errorf("kafka has not answered for %s", silent.Round(time.Second))
 	}

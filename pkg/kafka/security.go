@@ -156,7 +156,7 @@ func explain(err error) error {
 		return fmt.Errorf("the connection was closed; if that stays so, kafka-tls, kafka-cert-file, kafka-sasl, "+
 			"kafka-user or its password are not what the brokers want: %w", err)
 	}
-	return err
+	return Denied(err)
 }
 
 func is[E error](err error) bool {

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
@@ -138,7 +139,7 @@ func Apply(ctx context.Context, adm *kadm.Client, topics wire.Topics, o TopicOpt
 func create(ctx context.Context, adm *kadm.Client, s topicSpec, partitions int32, replication int16, o TopicOptions) error {
 	_, err := adm.CreateTopic(ctx, partitions, replication, s.configs(replication, o), s.name)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-		return fmt.Errorf("create topic %s with %d partitions and %d replicas: %w", s.name, partitions, replication, err)
+		return fmt.Errorf("create topic %s with %d partitions and %d replicas: %w", s.name, partitions, replication, Denied(err))
 	}
 	return nil
 }
@@ -150,7 +151,7 @@ func grow(ctx context.Context, adm *kadm.Client, topic string, partitions int32)
 	}
 	// Invalid: another has added them meanwhile. What there is now is checked afterwards.
 	if err != nil && !errors.Is(err, kerr.InvalidPartitions) {
-		return fmt.Errorf("add partitions to topic %s, %d in all: %w", topic, partitions, err)
+		return fmt.Errorf("add partitions to topic %s, %d in all: %w", topic, partitions, Denied(err))
 	}
 	return nil
 }
@@ -209,7 +210,11 @@ func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topi
 			return fmt.Errorf("kafka: %w", err)
 		}
 		if said.due("", time.Now()) {
-			log.Warn("waiting for topics; 'doorstep topics apply' makes them", "topics", topics, "error", err)
+			message := "waiting for topics; 'doorstep topics apply' makes them"
+			if errors.Is(err, ErrDenied) {
+				message = "waiting for ACLs"
+			}
+			log.Warn(message, "topics", topics, "error", err)
 		}
 		if !wait(ctx, 250*time.Millisecond) {
 			return ctx.Err()
@@ -220,13 +225,45 @@ func awaitTopics(ctx context.Context, client *kgo.Client, log *slog.Logger, topi
 // askTime bounds one question to brokers that may hang, before it is said and asked again.
 const askTime = 5 * time.Second
 
-// listAll errs unless all topics are there.
+// See errs unless brokers answer and have all the topics, for us to see: where ACLs allow something with a topic, it is seen.
+func See(ctx context.Context, client *kgo.Client, topics ...string) error {
+	if err := listAll(ctx, client, topics); err != nil {
+		return fmt.Errorf("kafka: %w", explain(err))
+	}
+	return nil
+}
+
+// listAll errs unless all topics are there. It is not kadm's, whose error does not say which ACLs hide.
 func listAll(ctx context.Context, client *kgo.Client, topics []string) error {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	details, err := NewAdmin(client).Topics(ctx, topics...)
-	if err == nil {
-		err = details.Error()
+	req := kmsg.NewPtrMetadataRequest()
+	for _, name := range topics {
+		topic := kmsg.NewMetadataRequestTopic()
+		topic.Topic = &name
+		req.Topics = append(req.Topics, topic)
 	}
-	return err
+	resp, err := heed(ctx, func(ctx context.Context) (*kmsg.MetadataResponse, error) { return req.RequestWith(ctx, client) })
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, t := range resp.Topics {
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil && t.Topic != nil {
+			errs = append(errs, fmt.Errorf("topic %s: %w", *t.Topic, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// TopicNames are the names of all topics: of those that may get more partitions, and of those that have one for ever.
+func TopicNames(t wire.Topics) (partitioned, single []string) {
+	for _, s := range specs(t) {
+		if s.single {
+			single = append(single, s.name)
+		} else {
+			partitioned = append(partitioned, s.name)
+		}
+	}
+	return partitioned, single
 }

@@ -51,7 +51,7 @@ func describe(ctx context.Context, adm *kadm.Client, topics wire.Topics) (cluste
 			continue
 		}
 		if d.Err != nil && !kerr.IsRetriable(d.Err) {
-			return cluster{}, fmt.Errorf("describe topic %s: %w", d.Topic, d.Err)
+			return cluster{}, fmt.Errorf("describe topic %s: %w", d.Topic, Denied(d.Err))
 		}
 		have.topics[d.Topic] = topicState{
 			partitions: int32(len(d.Partitions)), replication: d.Partitions.NumReplicas(), //nolint:gosec // partition numbers are int32
@@ -76,7 +76,7 @@ func (c cluster) addConfigs(configs kadm.ResourceConfigs) error {
 			continue
 		}
 		if r.Err != nil {
-			return fmt.Errorf("describe the settings of topic %s: %w", r.Name, r.Err)
+			return fmt.Errorf("describe the settings of topic %s: %w", r.Name, Denied(r.Err))
 		}
 		for _, kv := range r.Configs {
 			if kv.Value != nil {

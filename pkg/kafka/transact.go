@@ -54,6 +54,7 @@ type TransactOptions struct {
 	Name     string       // of client, group and transactional id, e.g. "matcher"; the last two under the topic prefix
 	Instance string       // tells this process from others of the same name; the same again after a restart
 	Topic    string       // to read
+	Writes   []string     // topics that the handler writes to: transactions that hang there are ended
 	Room     func() error // nil, or: nothing is read while it errs
 	Started  func()       // nil, or called each time before the first poll of a session
 	Ended    func(Transaction)
@@ -124,6 +125,9 @@ type session struct {
 	backoff  time.Duration
 	full     bool // there was no room when last asked
 	said     told
+	id       string // transactional
+	group    string
+	look     time.Time // again for what hangs
 }
 
 func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID string) (*session, error) {
@@ -149,12 +153,15 @@ func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID
 			if cfg.Embedded {
 				return // there is one of each service
 			}
-			fenced, err := fenceGone(ctx, client, cfg.TopicPrefix+o.Name, cfg.TopicPrefix+o.Name+".")
+			gone, fenced, err := fenceGone(ctx, client, cfg.TopicPrefix+o.Name, cfg.TopicPrefix+o.Name+".")
 			if len(fenced) > 0 {
 				log.Info("transactions of members that are gone are aborted", "reader", o.Name, "transactions", fenced)
 			}
 			if err != nil && ctx.Err() == nil {
 				log.Warn("open transactions of members that are gone are left to the broker", "reader", o.Name, "error", err)
+			}
+			if err := endHanging(ctx, client, log.With("reader", o.Name), gone, o.Writes...); err != nil && ctx.Err() == nil {
+				log.Warn("no look for what hangs of members that are gone", "reader", o.Name, "error", err)
 			}
 		}),
 		// Cooperative: when a member joins or leaves, those that keep their partitions read on, and only
@@ -170,7 +177,10 @@ func newSession(cfg Config, log *slog.Logger, o TransactOptions, transactionalID
 	if err != nil {
 		return nil, fmt.Errorf("kafka transactions of %s: %w", o.Name, err)
 	}
-	return &session{GroupTransactSession: inner, options: o, embedded: cfg.Embedded, log: log, size: firstRecords, backoff: firstBackoff}, nil
+	return &session{
+		GroupTransactSession: inner, options: o, embedded: cfg.Embedded, log: log, size: firstRecords, backoff: firstBackoff, id: transactionalID,
+		group: cfg.TopicPrefix + o.Name,
+	}, nil
 }
 
 // close does not wait for brokers that are away longer than the session would live anyway.
@@ -188,15 +198,18 @@ func (s *session) close() {
 
 // run makes transactions until ctx ends or one cannot be ended.
 func (s *session) run(ctx context.Context) error {
+	// First, since the next act makes the coordinator forget how the last transaction ended.
+	s.endHanging(ctx)
 	// This ends the transaction that a former life of the instance may have left open. The fetch of
 	// the offsets would otherwise wait for its timeout.
 	if _, _, err := s.Client().ProducerID(ctx); err != nil {
-		return fmt.Errorf("fetch producer id: %w", err)
+		return s.heard(fmt.Errorf("fetch producer id of transactional id %s: %w", s.id, Denied(err)))
 	}
 	if s.options.Started != nil {
 		s.options.Started()
 	}
 	for ctx.Err() == nil {
+		s.endHanging(ctx)
 		if !s.room() {
 			wait(ctx, roomInterval)
 			continue
@@ -216,6 +229,22 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// endHanging ends what hangs of this session's transactions and of those of its former life. A broker's restart
+// makes such, and the client may not even notice the restart, so it looks every now and then.
+func (s *session) endHanging(ctx context.Context) {
+	if s.embedded || time.Now().Before(s.look) {
+		return
+	}
+	s.look = time.Now().Add(hangingInterval)
+	err := endHanging(ctx, s.Client(), s.log.With("reader", s.options.Name), []string{s.id}, s.options.Writes...)
+	if errors.Is(err, ErrHangingDenied) {
+		s.look = time.Now().Add(hangingDenied)
+	}
+	if err != nil && ctx.Err() == nil && s.said.due("hanging", time.Now()) {
+		s.log.Warn("no look for transactions that hang", "reader", s.options.Name, "error", err)
+	}
 }
 
 // room reports whether there is room, and logs when that changes.
@@ -238,16 +267,28 @@ func (s *session) room() bool {
 // poll waits for records. It errs if the instance was fenced; the client goes on by itself after
 // any other error.
 func (s *session) poll(ctx context.Context) ([]*kgo.Record, error) {
-	fetches := s.PollRecords(ctx, s.size)
+	// Not for ever: it waits for offsets too, which what hangs may hold up.
+	within, cancel := context.WithTimeout(ctx, hangingInterval)
+	defer cancel()
+	fetches := s.PollRecords(within, s.size)
 	for _, e := range fetches.Errors() {
 		if errors.Is(e.Err, kerr.FencedInstanceID) {
 			return nil, e.Err
 		}
-		if ctx.Err() == nil && s.said.due("fetch", time.Now()) {
-			s.log.Warn("fetch failed", "reader", s.options.Name, "topic", e.Topic, "partition", e.Partition, "error", e.Err)
+		err := s.heard(Denied(e.Err))
+		if within.Err() == nil && s.said.due("fetch", time.Now()) {
+			s.log.Warn("fetch failed", "reader", s.options.Name, "group", s.group, "topic", e.Topic, "partition", e.Partition, "error", err)
 		}
 	}
 	return fetches.Records(), nil
+}
+
+// heard tells the pulse of an error, and returns it.
+func (s *session) heard(err error) error {
+	if s.options.Pulse != nil {
+		s.options.Pulse.Heard(err, time.Now())
+	}
+	return err
 }
 
 // transaction handles records. It errs if the session can no longer be used.
@@ -275,7 +316,7 @@ func (s *session) transaction(ctx context.Context, records []*kgo.Record) error 
 		s.options.Ended(done)
 	}
 	if err != nil {
-		return fmt.Errorf("end transaction of %d records: %w", len(records), errors.Join(err, failed))
+		return s.heard(fmt.Errorf("end transaction of %d records: %w", len(records), Denied(errors.Join(err, failed))))
 	}
 	if failed != nil {
 		first := records[0]
@@ -331,7 +372,7 @@ func (o *output) done(r *kgo.Record, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.err == nil {
-		o.err = fmt.Errorf("produce to %s: %w", r.Topic, err)
+		o.err = o.session.heard(fmt.Errorf("produce to %s: %w", r.Topic, Denied(err)))
 	}
 }
 

@@ -8,6 +8,7 @@ package match
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -35,6 +36,9 @@ type Target struct {
 	program   *Program // nil: no condition, or one that does not compile
 	fault     error    // why the condition does not compile
 }
+
+// Condition is the condition of the webhook; empty: none.
+func (t *Target) Condition() string { return t.condition }
 
 // pair is one attribute with its value.
 type pair struct{ key, value string }
@@ -72,32 +76,55 @@ func NewIndex() *Index {
 // Len is the number of webhooks that can match.
 func (x *Index) Len() int { return len(x.targets) }
 
-// Put adds a webhook or replaces what is known of it. Event types are as webhook.Check allows them.
-// An inactive webhook matches nothing, so it is not kept, unless it is held.
-//
-// A webhook that stays in its places, as when all are written to the log again, is replaced there, and its
-// condition is not compiled anew.
-func (x *Index) Put(w webhook.Webhook, position delivery.Position) {
+// Change is what a webhook adds to the index, made ready by Prepare.
+type Change struct {
+	target *Target // nil: it is to be forgotten
+	id     string
+	keys   []string
+}
+
+// Put is Prepare and Apply in one.
+func (x *Index) Put(w webhook.Webhook, position delivery.Position) { x.Apply(x.Prepare(w, position)) }
+
+// Prepare makes what Apply adds of a webhook, its condition compiled, which takes a thousand times as long as the rest.
+// It only reads the index: others may match meanwhile, while nobody changes it. Event types are as webhook.Check allows them.
+func (x *Index) Prepare(w webhook.Webhook, position delivery.Position) Change {
 	if !w.Active && !w.Held {
-		x.Remove(w.ID)
-		return
+		return Change{id: w.ID}
 	}
 	t := &Target{
 		ID: w.ID, Generation: w.Generation, Held: w.Held && !w.Active, Paused: w.Paused, Payload: w.Payload, Position: position,
 		createdAt: w.CreatedAt, tenant: w.Tenant, filters: sortedPairs(w.Filters), condition: w.Condition,
 	}
-	// Before the old one is released: a condition that stays is not compiled again.
-	t.program, t.fault = x.hold(w.Condition)
-	keys := groupKeys(w.EventTypes)
-	if old := x.targets[w.ID]; old != nil && old.standsAs(t, keys) {
+	if s := x.programs[w.Condition]; s != nil {
+		t.program, t.fault = s.program, s.fault
+	} else if w.Condition != "" {
+		t.program, t.fault = Compile(w.Condition)
+	}
+	return Change{target: t, id: w.ID, keys: groupKeys(w.EventTypes)}
+}
+
+// Apply adds a webhook or replaces what is known of it. An inactive webhook matches nothing, so it is not kept, unless
+// it is held. What was prepared must be applied before the next is prepared.
+//
+// A webhook that stays in its places, as when all are written to the log again, is replaced there, and its
+// condition is not compiled anew.
+func (x *Index) Apply(c Change) {
+	t := c.target
+	if t == nil {
+		x.Remove(c.id)
+		return
+	}
+	x.hold(t) // before the old one is released: a program that stays is not dropped
+	if old := x.targets[t.ID]; old != nil && old.standsAs(t, c.keys) {
 		t.groups = old.groups
 		for _, g := range t.groups {
 			g.replace(t)
 		}
 		x.release(old.condition)
 	} else {
-		x.Remove(w.ID)
-		x.place(t, keys)
+		x.Remove(t.ID)
+		x.place(t, c.keys)
 	}
 	x.targets[t.ID] = t
 }
@@ -158,19 +185,17 @@ func (x *Index) Remove(id string) {
 	x.release(t.condition)
 }
 
-// hold compiles a condition once for all webhooks that have it.
-func (x *Index) hold(condition string) (*Program, error) {
-	if condition == "" {
-		return nil, nil
+// hold keeps a target's program for all webhooks that have the same condition.
+func (x *Index) hold(t *Target) {
+	if t.condition == "" {
+		return
 	}
-	s := x.programs[condition]
+	s := x.programs[t.condition]
 	if s == nil {
-		s = &shared{}
-		s.program, s.fault = Compile(condition)
-		x.programs[condition] = s
+		s = &shared{program: t.program, fault: t.fault}
+		x.programs[t.condition] = s
 	}
 	s.users++
-	return s.program, s.fault
 }
 
 func (x *Index) release(condition string) {
@@ -254,6 +279,8 @@ type Result struct {
 	Hits   []*Target // oldest first
 	Cut    int       // how many more matched, over the limit
 	Failed []Failed  // webhooks whose condition could not be evaluated
+
+	verdicts map[*Program]verdict // used again for each event
 }
 
 // Failed is a webhook whose condition could not be evaluated: it did not match.
@@ -325,20 +352,46 @@ func (t *Target) meets(attributes map[string]string) bool {
 	return true
 }
 
+// maxEventCost bounds what all conditions of one event's webhooks cost together, in CEL's units: a tenth of a second or two.
+// No number of webhooks may hold up the events of others.
+const maxEventCost = 2_000_000
+
+var errEventCost = fmt.Errorf("condition: not evaluated, the conditions of the event's webhooks cost more than %d together", maxEventCost)
+
+// verdict is what came of a program, of which several webhooks may have the same.
+type verdict struct {
+	holds bool
+	err   error
+}
+
 // judge keeps the hits whose condition holds.
 func (r *Result) judge(e event.Event) {
-	v := newVariables(e)
+	v, spent := newVariables(e), uint64(0)
+	clear(r.verdicts)
 	r.Hits = slices.DeleteFunc(r.Hits, func(t *Target) bool {
 		if t.condition == "" {
 			return false
 		}
-		holds, err := false, t.fault
-		if err == nil {
-			holds, err = t.program.holds(v)
+		if t.fault != nil {
+			r.Failed = append(r.Failed, Failed{t, t.fault})
+			return true
 		}
-		if err != nil {
-			r.Failed = append(r.Failed, Failed{t, err})
+		known, ok := r.verdicts[t.program]
+		if !ok {
+			known = verdict{err: errEventCost}
+			if spent <= maxEventCost {
+				var cost uint64
+				known.holds, cost, known.err = t.program.holds(v)
+				spent += cost + 1
+			}
+			if r.verdicts == nil {
+				r.verdicts = map[*Program]verdict{}
+			}
+			r.verdicts[t.program] = known
 		}
-		return !holds
+		if known.err != nil {
+			r.Failed = append(r.Failed, Failed{t, known.err})
+		}
+		return !known.holds
 	})
 }

@@ -224,6 +224,20 @@ func TestIndexAnswersAsTheNaiveMatcherDoes(t *testing.T) {
 				limit := rapid.IntRange(0, 6).Draw(t, "limit")
 				x.Match(e, limit, &r)
 				want, failed, cut := naive(model, programs, e, limit)
+				x.Match(e, 100, &r)
+				for id, w := range model {
+					if !w.Active && !w.Held || w.Tenant != e.Tenant {
+						continue
+					}
+					why := match.NewExplainer(w).Explain(e)
+					if matches := slices.Contains(ids(r), id); matches != (why.Reason == match.Matches) {
+						t.Fatalf("%+v: %s matches: %v, and is explained by %+v", e, id, matches, why)
+					}
+					if failed := slices.Contains(failedIDs(r), id); failed != (why.Reason == match.ConditionNotDecided) || failed != (why.Err != nil) {
+						t.Fatalf("%+v: %s fails: %v, and is explained by %+v", e, id, failed, why)
+					}
+				}
+				x.Match(e, limit, &r)
 				if diff := gocmp.Diff(want, ids(r)); diff != "" || cut != r.Cut {
 					t.Fatalf("%+v: cut %d, want %d; hits (-want +got):\n%s", e, r.Cut, cut, diff)
 				}

@@ -17,30 +17,42 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// version is stamped by the release build:
+// version and commit are stamped by release builds, whose sources come without their history:
 //
-//	go build -ldflags "-X github.com/doorstep-dev/doorstep/pkg/obs.version=v1.2.3"
+//	go build -ldflags "-X github.com/doorstep-dev/doorstep/pkg/obs.version=v1.2.3 -X github.com/doorstep-dev/doorstep/pkg/obs.commit=0123456789ab"
 //
-// The linker needs a variable; nothing else writes it.
-var version string
+// The linker needs variables; nothing else writes them.
+var version, commit string
+
+// unknown is the version or commit of a program that nobody stamped and that was built outside of a repository.
+const unknown = "unknown"
 
 // shortRevision is how many digits of a commit's name tell it apart.
 const shortRevision = 12
 
 // Version is the version of this program: the stamped one, else the commit that it was built
-// from (with "-dirty" if the tree had changes), else "unknown".
+// from, else "unknown".
 func Version() string {
 	if version != "" {
 		return version
 	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return versionOf(info)
+	return Commit()
 }
 
-func versionOf(info *debug.BuildInfo) string {
+// Commit is the first 12 digits of the commit that this program was built from, with "-dirty" if the
+// tree had changes, else "unknown".
+func Commit() string {
+	if commit != "" {
+		return commit
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return unknown
+	}
+	return commitOf(info)
+}
+
+func commitOf(info *debug.BuildInfo) string {
 	revision, dirty := "", ""
 	for _, s := range info.Settings {
 		switch {
@@ -51,7 +63,7 @@ func versionOf(info *debug.BuildInfo) string {
 		}
 	}
 	if revision == "" {
-		return "unknown"
+		return unknown
 	}
 	return revision + dirty
 }
@@ -74,8 +86,8 @@ func Registry() *prometheus.Registry {
 	reg := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "doorstep_build_info",
-		Help:        "Always 1; the labels tell the version of the program and of Go.",
-		ConstLabels: prometheus.Labels{"version": Version(), "go_version": runtime.Version()},
+		Help:        "Always 1; the labels tell the version of the program, its commit, and the version of Go.",
+		ConstLabels: prometheus.Labels{"version": Version(), "commit": Commit(), "go_version": runtime.Version()},
 	})
 	build.Set(1)
 	reg.MustRegister(build, collectors.NewGoCollector(),

@@ -36,7 +36,7 @@ func TestLoggerLevels(t *testing.T) {
 	}
 }
 
-func TestVersion(t *testing.T) {
+func TestCommit(t *testing.T) {
 	set := func(kv ...string) *debug.BuildInfo {
 		info := &debug.BuildInfo{}
 		for i := 0; i < len(kv); i += 2 {
@@ -50,8 +50,8 @@ func TestVersion(t *testing.T) {
 		"0123456789ab":       set("vcs.revision", commit, "vcs.modified", "false"),
 		"0123456789ab-dirty": set("vcs.revision", commit, "vcs.modified", "true"),
 	} {
-		if got := versionOf(info); got != want {
-			t.Errorf("versionOf(%v) = %q, want %q", info.Settings, got, want)
+		if got := commitOf(info); got != want {
+			t.Errorf("commitOf(%v) = %q, want %q", info.Settings, got, want)
 		}
 	}
 }

@@ -7,8 +7,12 @@
 package payload
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -46,6 +50,8 @@ func Build(e event.Record, options webhook.Payload) (Body, error) {
 		return standard(e, data)
 	case webhook.FormatCloudEvents:
 		return cloudEvents(e, data)
+	case webhook.FormatHook:
+		return hook(e, data), nil
 	default:
 		return Body{}, fmt.Errorf("payload of event %s: format %q is not known", e.ID, options.Format)
 	}
@@ -60,6 +66,9 @@ func shape(data []byte, options webhook.Payload) ([]byte, error) {
 	var exclude []string
 	if options.Exclude != nil {
 		exclude = *options.Exclude
+	}
+	if slices.Contains(exclude, webhook.ExcludeAll) {
+		return []byte("null"), nil
 	}
 	if !stringify && len(exclude) == 0 {
 		return data, nil
@@ -102,8 +111,7 @@ func cloudEvents(e event.Record, data []byte) (Body, error) {
 	return Body{b.end(), ContentTypeCloudEvents}, nil
 }
 
-// thin tells that something happened, and to what, without its data: PlanMill's hook with its
-// payload "excluded fully".
+// thin tells that something happened, and to what, without its data.
 func thin(e event.Record) (Body, error) {
 	attributes, err := json.Marshal(e.Attributes) // sorted by key
 	if err != nil {
@@ -120,6 +128,38 @@ func thin(e event.Record) (Body, error) {
 	return Body{b.end(), ContentTypeJSON}, nil
 }
 
+// hook is the body of PlanMill's hooks: what happened, the event's attributes (eventUser, eventProject) and the id of what it
+// happened to, beside each other, then its data as "payload". Ids that are whole numbers are numbers, stringified or not, as in
+// PlanMill's own samples. Without data, or with all of it excluded, there is no payload.
+func hook(e event.Record, data []byte) Body {
+	b := newObject(len(data))
+	b.text("hook", e.Type)
+	for _, name := range slices.Sorted(maps.Keys(e.Attributes)) {
+		if name != "hook" && name != "Id" && name != "payload" {
+			key := quote(name)
+			b.raw(string(key[1:len(key)-1]), id(e.Attributes[name]))
+		}
+	}
+	if e.ExternalReference != "" {
+		b.raw("Id", id(e.ExternalReference))
+	}
+	if string(bytes.TrimSpace(data)) != "null" {
+		b.raw("payload", data)
+	}
+	return Body{b.end(), ContentTypeJSON}
+}
+
+// wholeNumber is spelled in one way only, and short enough for every reader of JSON.
+var wholeNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]{0,14})$`)
+
+// id is a text as a JSON number if it is a whole one, else as a string.
+func id(text string) []byte {
+	if wholeNumber.MatchString(text) {
+		return []byte(text)
+	}
+	return quote(text)
+}
+
 // object writes a JSON object in the order of the calls.
 type object struct{ buf []byte }
 
@@ -128,6 +168,7 @@ const envelope = 320
 
 func newObject(data int) *object { return &object{buf: append(make([]byte, 0, data+envelope), '{')} }
 
+// raw takes a key as it is spelled in JSON.
 func (o *object) raw(key string, value []byte) {
 	if len(o.buf) > 1 {
 		o.buf = append(o.buf, ',')

@@ -85,6 +85,7 @@ func bodies(t *testing.T, s sample) string {
 		{"standard", webhook.Payload{Format: webhook.FormatStandard}},
 		{"cloudevents", webhook.Payload{Format: webhook.FormatCloudEvents}},
 		{"thin", webhook.Payload{Format: webhook.FormatThin}},
+		{"hook", webhook.Payload{Format: webhook.FormatHook, Stringify: new(true)}},
 		{"the sample's own", webhook.Payload{Exclude: &s.Exclude, Stringify: &s.Stringify}},
 		{"the sample's own, standard", webhook.Payload{Format: webhook.FormatStandard, Exclude: &s.Exclude, Stringify: &s.Stringify}},
 	} {
@@ -127,6 +128,8 @@ func TestExcludeAndStringify(t *testing.T) {
 		"a lone number":                  {` 5 `, nil, true, `"5"`},
 		"no data":                        {"", nil, true, "null"},
 		"null":                           {" null", nil, true, "null"},
+		"all of it":                      {`{"a":1}`, []string{"a", "*"}, false, "null"},
+		"all of what is no object":       {`[1]`, []string{"*"}, true, "null"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			body, err := payload.Build(event.Record{Event: event.Event{Data: []byte(tt.data)}},
@@ -136,6 +139,49 @@ func TestExcludeAndStringify(t *testing.T) {
 			}
 			if string(body.Bytes) != tt.want {
 				t.Errorf("got %s, want %s", body.Bytes, tt.want)
+			}
+		})
+	}
+}
+
+// TestHook: the bodies are those that PlanMill shows its customers, byte for byte but for spaces.
+func TestHook(t *testing.T) {
+	all := webhook.Payload{Format: webhook.FormatHook, Exclude: &[]string{webhook.ExcludeAll}}
+	for name, tt := range map[string]struct {
+		event   event.Event
+		options webhook.Payload
+		want    string
+	}{
+		"PlanMill's sample": {
+			event.Event{Type: "account.update", ExternalReference: "1104", Attributes: map[string]string{"eventUser": "50"}, Data: []byte(`{"name":"x"}`)},
+			all, `{"hook":"account.update","eventUser":50,"Id":1104}`,
+		},
+		"with its payload, all fields strings": {
+			event.Event{
+				Type: "timereport.update", ExternalReference: "7", Attributes: map[string]string{"eventUser": "545", "eventProject": "66"},
+				Data: []byte(`{"amount": 7.50, "billable": true, "task": null}`),
+			},
+			webhook.Payload{Format: webhook.FormatHook, Stringify: new(true)},
+			`{"hook":"timereport.update","eventProject":66,"eventUser":545,"Id":7,"payload":{"amount":"7.50","billable":"true","task":""}}`,
+		},
+		"fields excluded": {
+			event.Event{Type: "task.update", ExternalReference: "7", Data: []byte(`{"name":"x","price":3}`)},
+			webhook.Payload{Format: webhook.FormatHook, Exclude: &[]string{"price"}}, `{"hook":"task.update","Id":7,"payload":{"name":"x"}}`,
+		},
+		"a deletion without data": {event.Event{Type: "team.delete", ExternalReference: "7"}, webhook.Payload{Format: webhook.FormatHook}, `{"hook":"team.delete","Id":7}`},
+		"ids that are texts": {
+			event.Event{Type: "a", ExternalReference: "007", Attributes: map[string]string{"b": "1e3", "c": "-0", "d": "-5", "e": "1234567890123456", "f": ""}},
+			all, `{"hook":"a","b":"1e3","c":"-0","d":-5,"e":"1234567890123456","f":"","Id":"007"}`,
+		},
+		"names that would stand twice, or need escapes": {
+			event.Event{Type: "a", Attributes: map[string]string{"hook": "x", "Id": "1", "payload": "2", `q"`: "3"}},
+			all, `{"hook":"a","q\"":3}`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			body, err := payload.Build(event.Record{Event: tt.event}, tt.options)
+			if err != nil || string(body.Bytes) != tt.want || !json.Valid(body.Bytes) || body.ContentType != payload.ContentTypeJSON {
+				t.Errorf("%s, %v\nwant %s", body.Bytes, err, tt.want)
 			}
 		})
 	}
@@ -198,6 +244,7 @@ func FuzzBuild(f *testing.F) {
 		for _, options := range []webhook.Payload{
 			{Exclude: &exclude}, {Stringify: &yes}, {Exclude: &exclude, Stringify: &yes},
 			{Format: webhook.FormatStandard, Exclude: &exclude}, {Format: webhook.FormatCloudEvents, Stringify: &yes},
+			{Format: webhook.FormatHook, Exclude: &exclude},
 		} {
 			body, err := payload.Build(e, options)
 			if (err == nil) != valid {
@@ -217,7 +264,7 @@ func FuzzBuild(f *testing.F) {
 func checkNames(t *testing.T, data []byte, e event.Record, path string) {
 	t.Helper()
 	var decoded map[string]any
-	if strings.Contains(path, ".") || json.Unmarshal(data, &decoded) != nil || decoded == nil {
+	if strings.Contains(path, ".") || path == webhook.ExcludeAll || json.Unmarshal(data, &decoded) != nil || decoded == nil {
 		return
 	}
 	if !utf8.Valid(data) || !utf8.ValidString(path) {

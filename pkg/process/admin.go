@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
-	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -19,12 +18,11 @@ const checkTimeout = time.Second
 // Check says whether a part is ready: nil, or what it waits for. It must heed its context.
 type Check func(ctx context.Context) error
 
-// Admin holds the endpoints that operators and Kubernetes ask.
+// Admin holds the endpoints that operators and Kubernetes ask. It is a prometheus.Collector of doorstep_ready.
 //
 //	/healthz      200 while the process answers
 //	/readyz       200 when every check passes, else 503; the body says which do not
 //	/metrics      Prometheus
-//	/debug/pprof  profiles, only on an admin address of its own (Handler)
 type Admin struct {
 	metrics http.Handler
 
@@ -58,16 +56,10 @@ func (a *Admin) Mount(mux *http.ServeMux) {
 	mux.Handle("GET /metrics", a.metrics)
 }
 
-// Handler is everything of an admin address: Mount, and pprof. Profiles tell much about the
-// process and cost time, so they belong on an address that customers cannot reach.
+// Handler is everything of an admin address: Mount.
 func (a *Admin) Handler() http.Handler {
 	mux := http.NewServeMux()
 	a.Mount(mux)
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
 }
 
@@ -99,6 +91,23 @@ func (a *Admin) Readiness(ctx context.Context) Readiness {
 	}
 	wg.Wait()
 	return r
+}
+
+// ready is a metric of Admin.
+var ready = prometheus.NewDesc("doorstep_ready", "Whether a service of this process is ready: 1, or 0, and /readyz says what it waits for.", []string{"service"}, nil)
+
+// Describe and Collect tell what /readyz does, as metrics.
+func (a *Admin) Describe(out chan<- *prometheus.Desc) { out <- ready }
+
+// Collect asks every check.
+func (a *Admin) Collect(out chan<- prometheus.Metric) {
+	for name, state := range a.Readiness(context.Background()).Checks {
+		is := 0.0
+		if state == "ok" {
+			is = 1
+		}
+		out <- prometheus.MustNewConstMetric(ready, prometheus.GaugeValue, is, name)
+	}
 }
 
 func (a *Admin) snapshot() map[string]Check {

@@ -8,5 +8,5 @@
 //	        └────────── grace in all ─────────┘
 //
 // A second signal ends the wait at once. Beside this the package holds the HTTP endpoints that
-// every process serves (/healthz, /readyz, /metrics, /debug/pprof) and the one way to listen.
+// every process serves (/healthz, /readyz, /metrics; /debug/pprof on loopback) and the one way to listen.
 package process

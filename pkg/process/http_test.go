@@ -68,9 +68,6 @@ func TestAdminEndpoints(t *testing.T) {
 	if code, body := get(t, admin.Handler(), "/metrics"); code != 200 || !strings.Contains(body, "doorstep_test 7") {
 		t.Errorf("/metrics = %d %s", code, body)
 	}
-	if code, _ := get(t, admin.Handler(), "/debug/pprof/heap"); code != 200 {
-		t.Errorf("pprof = %d", code)
-	}
 }
 
 // A check that never answers makes the process not ready, and the answer does not wait for it.
@@ -83,11 +80,39 @@ func TestHangingCheck(t *testing.T) {
 	}
 }
 
-func TestMountHasNoProfiles(t *testing.T) {
-	mux := http.NewServeMux()
-	process.NewAdmin(prometheus.NewRegistry()).Mount(mux)
-	if code, _ := get(t, mux, "/debug/pprof/heap"); code != 404 {
-		t.Errorf("pprof on a mounted mux = %d, want 404", code)
+func TestAdminHasNoProfiles(t *testing.T) {
+	if code, _ := get(t, process.NewAdmin(prometheus.NewRegistry()).Handler(), "/debug/pprof/heap"); code != 404 {
+		t.Errorf("pprof on an admin address = %d, want 404", code)
+	}
+}
+
+func TestProfilesAreForThisMachineAlone(t *testing.T) {
+	for _, addr := range []string{":0", "0.0.0.0:0", "[::]:0", "192.0.2.1:0", "example.com:0", "127.0.0.1", "6060", "localhost.example.com:0"} {
+		if s, err := process.NewProfiles(addr, "pprof"); err == nil {
+			s.Close()
+			t.Errorf("profiles on %s are not refused", addr)
+		} else if !strings.Contains(err.Error(), "--pprof") {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+	s, err := process.NewProfiles("127.0.0.1:0", "pprof")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	resp, err := http.Get("http://" + s.Addr() + "/debug/pprof/heap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 200 {
+		t.Errorf("profile = %d", resp.StatusCode)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -65,13 +66,24 @@ func NewServer(addr, flag string, handler http.Handler) (*Server, error) {
 	}}, nil
 }
 
+// UseTLS has the server speak TLS, and HTTP/2 if config offers it; nil: plain. It is called before Run.
+func (s *Server) UseTLS(config *tls.Config) { s.http.TLSConfig = config }
+
+// ServeHTTP serves on a listener until the server is shut down, over TLS if it has a configuration.
+func ServeHTTP(server *http.Server, l net.Listener) error {
+	if server.TLSConfig != nil {
+		return server.ServeTLS(l, "", "")
+	}
+	return server.Serve(l)
+}
+
 // Addr is the host:port that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // Run serves until ctx ends, then lets requests under way finish for 5 s.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() { served <- ServeHTTP(&s.http, s.listener) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve http on %s: %w", s.Addr(), err)

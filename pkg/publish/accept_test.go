@@ -59,7 +59,7 @@ func TestAcceptFillsIn(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := accept(catalogues{}, tt.caller, tt.in, now, func() string { return "new" })
+			got, _, err := accept(catalogues{}, tt.caller, tt.in, now, func() string { return "new" })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,7 +88,7 @@ func TestAcceptRefuses(t *testing.T) {
 		}, "id,type,occurred_at,external_reference,attributes[k],data"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := accept(catalogues{}, tt.caller, tt.in, now, func() string { t.Error("an id was made"); return "" })
+			_, _, err := accept(catalogues{}, tt.caller, tt.in, now, func() string { t.Error("an id was made"); return "" })
 			if tt.fields == "" {
 				if !errors.Is(err, auth.ErrOtherTenant) {
 					t.Fatalf("got %v", err)

@@ -158,7 +158,7 @@ func TestPublish(t *testing.T) {
 		event.Event{ID: "e4", Type: "card.updated", Tenant: "globex"},
 	)
 	var fields invalid.Fields
-	if results[0] != (publish.Result{EventID: "e1"}) || results[1].Err != nil || len(results[1].EventID) != 36 ||
+	if results[0].EventID != "e1" || results[0].Err != nil || results[1].Err != nil || len(results[1].EventID) != 36 ||
 		!errors.As(results[2].Err, &fields) || results[2].EventID != "e3" || !errors.Is(results[3].Err, auth.ErrOtherTenant) {
 		t.Fatalf("results: %+v", results)
 	}

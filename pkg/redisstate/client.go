@@ -26,6 +26,8 @@ type Config struct {
 	KeyFile      string        `name:"redis-key-file" env:"DOORSTEP_REDIS_KEY_FILE" placeholder:"FILE" help:"Its private key (PEM)."`
 	PasswordFile string        `name:"redis-password-file" env:"DOORSTEP_REDIS_PASSWORD_FILE" placeholder:"FILE" help:"File whose first line is the password, read for each new connection; instead of one in the URL."`
 	Timeout      time.Duration `name:"redis-timeout" env:"DOORSTEP_REDIS_TIMEOUT" default:"100ms" help:"Time for one call in all. A Redis that takes longer is away, and is left alone until it answers again."`
+	// Failed is called for each call that Redis does not answer; nil: nobody counts them.
+	Failed func() `kong:"-" json:"-"`
 }
 
 // ErrAway is the error of a call that was not made because Redis is away.
@@ -38,6 +40,7 @@ type Client struct {
 	redis   *redis.Client
 	prefix  string
 	timeout time.Duration
+	failed  func()
 
 	life   context.Context // of the probes
 	end    context.CancelFunc
@@ -70,7 +73,10 @@ func Connect(cfg Config) (*Client, error) {
 	options.MaxRetries = -1 // none: a compare-and-set that went through must not be made again
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
-	c := &Client{redis: redis.NewClient(options), prefix: cfg.Prefix, timeout: cfg.Timeout}
+	c := &Client{redis: redis.NewClient(options), prefix: cfg.Prefix, timeout: cfg.Timeout, failed: cfg.Failed}
+	if c.failed == nil {
+		c.failed = func() {}
+	}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c, nil
 }
@@ -134,6 +140,7 @@ func (c *Client) call(ctx context.Context, fn func(context.Context) error) error
 		c.mu.Lock()
 		c.breaker.fail(time.Now())
 		c.mu.Unlock()
+		c.failed()
 	}
 	return err
 }
@@ -156,6 +163,9 @@ func (c *Client) probe() {
 	ctx, cancel := context.WithTimeout(c.life, c.timeout)
 	defer cancel()
 	err := c.redis.Ping(ctx).Err()
+	if unanswered(err) {
+		c.failed()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.breaker.probed(time.Now(), !unanswered(err))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -200,7 +201,7 @@ func TestConfigByFlagsAndEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := redisstate.Config{URL: "rediss://redis.example:6380", Prefix: "doorstep:", Timeout: 250 * time.Millisecond}
-	if cfg.Redis != want {
+	if !reflect.DeepEqual(cfg.Redis, want) {
 		t.Errorf("Config = %+v, want %+v", cfg.Redis, want)
 	}
 }

@@ -9,4 +9,5 @@
 //	state:WEBHOOK-ID        the webhook's failure.State as a StateRecord; no expiry
 //	seen:TENANT/EVENT-ID    where the event was first seen in the log; 24 h
 //	mailed:MAILED-ID        who sends the mail, 2 min; then what came of it, 8 d
+//	rate:NAME               when a rate limit is full again, Unix microseconds; until then
 package redisstate

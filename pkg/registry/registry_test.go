@@ -186,7 +186,10 @@ func TestSettings(t *testing.T) {
 		topic.put(wire.Administrator(topic.name, tenant.Administrator{ID: id, Tenant: tenantID, Email: id + "@example.com"}))
 	}
 	topic.put(wire.Tenant(topic.name, tenant.Tenant{ID: "acme", Name: "Acme"}))
-	topic.put(wire.EventType(topic.name, tenant.EventType{Tenant: "acme", Type: "card.updated"}))
+	topic.put(wire.EventType(topic.name, tenant.EventType{Tenant: "acme", Type: "card.updated", Schema: []byte(`{"a":1}`)}))
+	for _, of := range []string{"initech", "hooli"} {
+		topic.put(wire.EventType(topic.name, tenant.EventType{Tenant: of, Type: "card.updated", Schema: []byte(`{}`), Example: []byte(`{}`)}))
+	}
 	key("k1", h1)
 	admin("z", "acme")
 	admin("a", "acme")
@@ -199,8 +202,12 @@ func TestSettings(t *testing.T) {
 	if got := settings.Tenant("new"); got.ID != "new" || !got.Open {
 		t.Errorf("a tenant that is not known: %+v", got)
 	}
-	if _, ok := settings.EventType("acme", "card.updated"); !ok {
-		t.Error("the event type is missing")
+	if got, ok := settings.EventType("acme", "card.updated"); !ok || string(got.Schema) != `{"a":1}` || got.Example != nil {
+		t.Errorf("the event type: %+v, %t", got, ok)
+	}
+	one, _ := settings.EventType("initech", "card.updated")
+	if other, ok := settings.EventType("hooli", "card.updated"); !ok || &one.Schema[0] != &other.Schema[0] || &one.Schema[0] != &other.Example[0] {
+		t.Error("equal schemas and examples are kept more than once")
 	}
 	if _, ok := settings.EventType("globex", "card.updated"); ok {
 		t.Error("another tenant has the event type")

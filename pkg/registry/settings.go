@@ -25,11 +25,10 @@ type Settings struct {
 	byKey   map[string]any // what each key of the topic holds, to undo it
 	tenants map[string]tenant.Tenant
 	keys    map[[32]byte]tenant.APIKey
-	types   map[typeName]tenant.EventType
+	types   map[string]map[string]tenant.EventType     // tenant, name
 	admins  map[string]map[string]tenant.Administrator // tenant, id
+	texts   texts                                      // schemas and examples of types
 }
-
-type typeName struct{ tenant, name string }
 
 // NewSettings prepares to follow `settings`; Run does it. id names the Kafka client.
 func NewSettings(cfg kafka.Config, id string, log *slog.Logger, opts ...Option) (*Settings, error) {
@@ -40,7 +39,7 @@ func NewSettings(cfg kafka.Config, id string, log *slog.Logger, opts ...Option) 
 	s := &Settings{
 		options: newOptions(log, opts),
 		byKey:   map[string]any{}, tenants: map[string]tenant.Tenant{}, keys: map[[32]byte]tenant.APIKey{},
-		types: map[typeName]tenant.EventType{}, admins: map[string]map[string]tenant.Administrator{},
+		types: map[string]map[string]tenant.EventType{}, admins: map[string]map[string]tenant.Administrator{}, texts: texts{},
 	}
 	if s.reader, err = newReader(cfg, id, log, topics.Settings, s.apply); err != nil {
 		return nil, err
@@ -76,8 +75,17 @@ func (s *Settings) Tenant(id string) tenant.Tenant {
 func (s *Settings) EventType(tenantID, name string) (tenant.EventType, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	t, ok := s.types[typeName{tenantID, name}]
+	t, ok := s.types[tenantID][name]
 	return t, ok
+}
+
+// EventTypes are a tenant's catalogue, by their names.
+func (s *Settings) EventTypes(tenantID string) []tenant.EventType {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.SortedFunc(maps.Values(s.types[tenantID]), func(a, b tenant.EventType) int {
+		return strings.Compare(a.Type, b.Type)
+	})
 }
 
 // Administrators are a tenant's, by their ids.
@@ -106,6 +114,10 @@ func (s *Settings) apply(r *kgo.Record) {
 		s.remove(old)
 		delete(s.byKey, key)
 	}
+	if t, ok := setting.(tenant.EventType); ok {
+		t.Schema, t.Example = s.texts.take(t.Schema), s.texts.take(t.Example)
+		setting = t
+	}
 	if setting != nil {
 		s.put(setting)
 		s.byKey[key] = setting
@@ -119,7 +131,10 @@ func (s *Settings) put(setting any) {
 	case tenant.APIKey:
 		s.keys[v.Hash] = v
 	case tenant.EventType:
-		s.types[typeName{v.Tenant, v.Type}] = v
+		if s.types[v.Tenant] == nil {
+			s.types[v.Tenant] = map[string]tenant.EventType{}
+		}
+		s.types[v.Tenant][v.Type] = v
 	case tenant.Administrator:
 		if s.admins[v.Tenant] == nil {
 			s.admins[v.Tenant] = map[string]tenant.Administrator{}
@@ -138,7 +153,11 @@ func (s *Settings) remove(setting any) {
 			delete(s.keys, v.Hash)
 		}
 	case tenant.EventType:
-		delete(s.types, typeName{v.Tenant, v.Type})
+		if delete(s.types[v.Tenant], v.Type); len(s.types[v.Tenant]) == 0 {
+			delete(s.types, v.Tenant)
+		}
+		s.texts.give(v.Schema)
+		s.texts.give(v.Example)
 	case tenant.Administrator:
 		delete(s.admins[v.Tenant], v.ID)
 		if len(s.admins[v.Tenant]) == 0 {

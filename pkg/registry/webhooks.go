@@ -58,6 +58,15 @@ func (w *Webhooks) Lookup(id string) *webhook.Webhook {
 	return w.byID[id]
 }
 
+// Each calls f with every webhook, which must not be changed. Changes wait until it is done.
+func (w *Webhooks) Each(f func(*webhook.Webhook)) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	for _, hook := range w.byID {
+		f(hook)
+	}
+}
+
 // Len is the number of webhooks.
 func (w *Webhooks) Len() int {
 	w.mu.RLock()

@@ -17,6 +17,7 @@ type hook[T any] struct {
 	best     window        // the quickest answer lately
 	progress time.Time     // of its last answer, or when it began to have something in flight
 	answered bool
+	accepted bool // its last POST was
 
 	allowedAt time.Time // of the next POST under the rate limit
 
@@ -59,6 +60,11 @@ func (h *hook[T]) paceAt(now time.Time) pace {
 		return slow
 	}
 	return quick
+}
+
+// answers reports whether it is quick, or slow and accepts what it gets. What has never answered does not.
+func (h *hook[T]) answers(now time.Time) bool {
+	return h.paceAt(now) == quick || h.answered && h.accepted && h.silence(now) <= slowest
 }
 
 // room is how many deliveries may be queued: what is sent within the horizon at the pace of now.
@@ -107,7 +113,7 @@ func (h *hook[T]) allowed(now time.Time) bool {
 
 func (h *hook[T]) finish(now time.Time, latency time.Duration, ok, busy bool, cfg Config) {
 	h.inFlight--
-	h.progress, h.answered = now, true
+	h.progress, h.answered, h.accepted = now, true, ok
 	h.latency += (latency - h.latency) / 8
 	h.best.add(now, latency)
 	limit, best := h.limit(cfg), h.best.least()

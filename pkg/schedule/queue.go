@@ -67,6 +67,7 @@ type Queue[T any] struct {
 	turn    pace           // the side that is served next if both may
 	limited limitedHeap[T] // out of their rate, the first to be allowed again on top
 	bytes   int
+	used    [2]time.Duration // by POSTs of webhooks that answer, by the side that they ended on
 }
 
 // side are the webhooks of one pace.
@@ -172,7 +173,7 @@ func (q *Queue[T]) front(now time.Time) *hook[T] {
 
 // admits reports whether a side may have one more POST in flight.
 func (q *Queue[T]) admits(p pace) bool {
-	return q.inFlight() < q.cfg.MaxInFlight && q.sides[p].inFlight < max(1, q.cfg.MaxInFlight/4)
+	return q.inFlight() < q.cfg.MaxInFlight && q.sides[p].inFlight < q.Room()
 }
 
 // give takes the head off h's queue into flight.
@@ -204,13 +205,19 @@ func (q *Queue[T]) side(h *hook[T], now time.Time) {
 	}
 }
 
-// Done ends a delivery that Next gave out: how long its POST took, and whether it was accepted.
-func (q *Queue[T]) Done(now time.Time, webhook string, latency time.Duration, ok bool) {
+// Done ends a delivery that Next gave out: how long its POST took, and whether it was accepted. It reports whether the
+// webhook answers: accepted it, or refuses within a second as a rule.
+func (q *Queue[T]) Done(now time.Time, webhook string, latency time.Duration, ok bool) (answers bool) {
 	h := q.hooks[webhook]
 	q.sides[h.pace].inFlight--
+	on := h.pace
 	h.finish(now, latency, ok, q.inFlight() > busy, q.cfg)
 	q.side(h, now)
 	q.enlist(h, now)
+	if answers = h.answers(now); answers {
+		q.used[on] += latency
+	}
+	return answers
 }
 
 // Release ends a delivery that Next gave out and that was not sent after all.

@@ -22,12 +22,15 @@ type world struct {
 	hangs   func(webhook int, now time.Time) bool
 	latency func(webhook int) time.Duration // of one that does not hang
 	greedy  int                             // so many of the webhooks, the first, are
+	// flooding is when they are; nil: always.
+	flooding func(now time.Time) bool
 
 	pushed  []time.Time   // of each chain
 	quick   []bool        // the webhook answered its last POST
 	posts   []int         // of each webhook
 	longest time.Duration // that one waited which answers and is not greedy
 	parked  int           // of webhooks that answer
+	ended   [seats]ended
 }
 
 type event struct {
@@ -35,6 +38,7 @@ type event struct {
 	chain  int // -1: shed
 	began  time.Time
 	posted bool // a POST ends; else a delivery comes
+	idle   bool // nothing happens, until there is a flood
 }
 
 type events []event
@@ -85,7 +89,11 @@ func name(chain int) string {
 
 func (w *world) come(chain int) {
 	at := w.now
-	if chain/chains >= w.greedy {
+	switch greedy := chain/chains < w.greedy; {
+	case greedy && w.flooding != nil && !w.flooding(w.now) && chain%chains != 0:
+		heap.Push(&w.events, event{at: at.Add(think), chain: chain, idle: true})
+		return
+	case !greedy || w.flooding != nil && !w.flooding(w.now):
 		at = at.Add(time.Duration(w.random.Int64N(int64(2 * think))))
 	}
 	heap.Push(&w.events, event{at: at, chain: chain})
@@ -102,10 +110,16 @@ func (w *world) run(d time.Duration) {
 				w.park(chain)
 			}
 			heap.Push(&w.events, event{at: w.now.Add(100 * time.Millisecond), chain: -1})
+		case e.idle:
+			w.come(e.chain)
 		case e.posted:
 			took := w.now.Sub(e.began)
 			w.quick[e.chain/chains] = took < timeout
-			w.queue.Done(w.now, name(e.chain), took, took < timeout)
+			if w.queue.Done(w.now, name(e.chain), took, took < timeout) {
+				w.ended[seatOf(e.chain)].posts++
+			} else {
+				w.ended[seatOf(e.chain)].others++
+			}
 			w.come(e.chain)
 		default:
 			w.pushed[e.chain] = w.now
@@ -122,6 +136,7 @@ func (w *world) park(chain int) {
 	if w.quick[chain/chains] {
 		w.parked++
 	}
+	w.ended[seatOf(chain)].others++
 	heap.Push(&w.events, event{at: w.now.Add(15 * time.Second), chain: chain})
 }
 

@@ -55,14 +55,17 @@ func AsJSON(v any) string {
 }
 
 // Places are the placeholders $1 to $n.
-func Places(n int) string {
+func Places(n int) string { return PlacesFrom(1, n) }
+
+// PlacesFrom is Places of which the first one has that number.
+func PlacesFrom(first, n int) string {
 	b := make([]byte, 0, 5*n)
 	for i := range n {
 		if i > 0 {
 			b = append(b, ',', ' ')
 		}
 		b = append(b, '$')
-		b = strconv.AppendInt(b, int64(i+1), 10)
+		b = strconv.AppendInt(b, int64(first+i), 10)
 	}
 	return string(b)
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	_ "modernc.org/sqlite" // driver "sqlite"
+	lite "modernc.org/sqlite"
 )
 
 // dialect is what differs between the two databases.
@@ -43,7 +43,7 @@ const (
 
 func (db *DB) openPostgres(ctx context.Context, cfg Config) error {
 	db.dialect = postgres
-	pool := sql.OpenDB(connector{cfg.PostgresURL})
+	pool := sql.OpenDB(connector{cfg.PostgresURL, cfg.Failed})
 	pool.SetMaxOpenConns(cfg.MaxConnections)
 	pool.SetMaxIdleConns(cfg.MaxIdle)
 	pool.SetConnMaxIdleTime(cfg.MaxIdleTime)
@@ -59,7 +59,10 @@ func (db *DB) openPostgres(ctx context.Context, cfg Config) error {
 
 // connector makes connections to PostgreSQL. Settings, and the files that they name, are read anew for each. The pool
 // connects in the background too, without a deadline: a server that hangs would keep the place for ever.
-type connector struct{ url string }
+type connector struct {
+	url    string
+	failed func() // nil: nobody counts
+}
 
 // Connect is driver.Connector's.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
@@ -70,7 +73,11 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTime
 	}
-	return stdlib.GetConnector(*cfg).Connect(ctx)
+	conn, err := stdlib.GetConnector(*cfg).Connect(ctx)
+	if err != nil && c.failed != nil && !errors.Is(err, context.Canceled) {
+		c.failed()
+	}
+	return conn, err
 }
 
 // Driver is driver.Connector's.
@@ -112,11 +119,11 @@ func (db *DB) openSQLite(ctx context.Context, path string) error {
 
 func openSQLite(path string, params ...string) (*sql.DB, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=busy_timeout(10000)&_pragma=foreign_keys(1)"
-	db, err := sql.Open("sqlite", strings.Join(append([]string{dsn}, params...), "&"))
+	connector, err := lite.NewConnector(strings.Join(append([]string{dsn}, params...), "&"))
 	if err != nil {
 		return nil, fmt.Errorf("sqlite %s: %w", path, err)
 	}
-	return db, nil
+	return sql.OpenDB(rawConnector{connector}), nil
 }
 
 // lockFile takes a lock between processes on one machine: an exclusive transaction in an empty

@@ -28,6 +28,8 @@ type Config struct {
 	ConnectionLifetime time.Duration `name:"postgres-connection-lifetime" env:"DOORSTEP_POSTGRES_CONNECTION_LIFETIME" default:"30m" help:"Age at which a connection is replaced, so that a moved server, a rotated certificate and the memory of old sessions do not stay."`
 	// SQLitePath is a file, made if missing. It is used where PostgresURL is empty.
 	SQLitePath string `kong:"-"`
+	// Failed is called for each connection to PostgreSQL that fails; nil: nobody counts them.
+	Failed func() `kong:"-" json:"-"`
 }
 
 // Validate says what is wrong with the settings.

@@ -9,7 +9,8 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
-// ErrCursor says that a cursor was not made by the list that it is given to, read in that direction.
+// ErrCursor says that a cursor was not made by the list that it is given to, read in that direction and bound to
+// the same.
 var ErrCursor = errors.New("not a cursor of this list")
 
 // The lists that have cursors.
@@ -23,6 +24,7 @@ const (
 type cursor struct {
 	List       string `json:"list"`
 	Ascending  bool   `json:"ascending,omitempty"`
+	Bound      string `json:"bound,omitempty"`
 	ReceivedAt int64  `json:"received_at"`
 	ID         string `json:"id"`
 	// Of events alone: the log may hold one id twice that was received at one time.
@@ -47,7 +49,7 @@ func (p Page) after(list string) (*cursor, error) {
 		return nil, ErrCursor
 	}
 	var c cursor
-	if err := json.Unmarshal(b, &c); err != nil || c.List != list || c.Ascending != p.Ascending ||
+	if err := json.Unmarshal(b, &c); err != nil || c.List != list || c.Ascending != p.Ascending || c.Bound != p.Bound ||
 		strings.ContainsRune(c.ID, 0) || strings.ContainsRune(c.Topic, 0) {
 		return nil, ErrCursor
 	}
@@ -62,6 +64,6 @@ func cut[T any](rows []T, p Page, at func(T) cursor) ([]T, string) {
 	}
 	rows = rows[:p.Limit]
 	c := at(rows[len(rows)-1])
-	c.Ascending = p.Ascending
+	c.Ascending, c.Bound = p.Ascending, p.Bound
 	return rows, c.String()
 }

@@ -13,8 +13,8 @@ import (
 // expireRows are deleted in one transaction where rows are deleted one by one: some 10 ms.
 const expireRows = 500
 
-// Expire drops the days before the one (UTC) of `before`, and the notices and quarantined records that are
-// older; from then on Record leaves out what belongs to these days. It returns how many partitions
+// Expire drops the days before the one (UTC) of `before`, and the notices, quarantined records and counters of
+// condition errors that are older; from then on Record leaves out what belongs to these days. It returns how many partitions
 // (PostgreSQL) and rows are gone. After an error the rest stays for the next time.
 func (s *Store) Expire(ctx context.Context, before time.Time) (int64, error) {
 	first := dayOf(sqldb.Nanos(before))
@@ -32,6 +32,7 @@ func (s *Store) Expire(ctx context.Context, before time.Time) (int64, error) {
 	for _, t := range []struct{ table, key, old string }{
 		{"notices", "id", "raised_at < $1 AND mailed_at < $1"},
 		{"quarantine", quarantine.key, "at < $1"},
+		{conditionErrors.table, conditionErrors.key, "last_at < $1"},
 	} {
 		n, err := s.deleteOld(ctx, t.table, t.key, t.old, sqldb.Nanos(before))
 		gone, errs = gone+n, append(errs, err)

@@ -1,6 +1,10 @@
 package sqlhistory
 
-import "github.com/doorstep-dev/doorstep/pkg/history"
+import (
+	"context"
+
+	"github.com/doorstep-dev/doorstep/pkg/history"
+)
 
 // Statement is what a read runs.
 type Statement struct {
@@ -26,10 +30,42 @@ func (s *Store) MailsStatement(f MailFilter, p Page) (Statement, error) {
 	return Statement{text, args}, err
 }
 
-// SuspendedStatement is what Suspended runs.
-func (s *Store) SuspendedStatement(f SuspendedFilter, after history.Delivery, limit int) Statement {
-	text, args := s.suspendedQuery(f, after, limit)
+// OfWebhookStatement is what OfWebhook runs.
+func (s *Store) OfWebhookStatement(f WebhookFilter, after history.Delivery, limit int) Statement {
+	text, args := s.ofWebhookQuery(f, after, limit)
 	return Statement{text, args}
+}
+
+// TypeCountsStatement is what TypeCounts runs.
+func (s *Store) TypeCountsStatement(f WebhookFilter) Statement {
+	text, args := s.typeCountsQuery(f)
+	return Statement{text, args}
+}
+
+// fewLookedAt are so few of the rows of a test as MaxLookedAt are of a history's.
+const fewLookedAt = 50
+
+// DeliveriesTotalStatement is what DeliveriesTotal runs, over fewer rows.
+func (s *Store) DeliveriesTotalStatement(f DeliveryFilter) (Statement, error) {
+	text, args, err := s.deliveriesTotalQuery(f, fewLookedAt)
+	return Statement{text, args}, err
+}
+
+// EventsTotalStatement is what EventsTotal runs, over fewer rows.
+func (s *Store) EventsTotalStatement(f EventFilter) (Statement, error) {
+	text, args, err := s.eventsTotalQuery(f, fewLookedAt)
+	return Statement{text, args}, err
+}
+
+// MailsTotalStatement is what MailsTotal runs, over fewer rows.
+func (s *Store) MailsTotalStatement(f MailFilter) (Statement, error) {
+	text, args, err := s.mailsTotalQuery(f, fewLookedAt)
+	return Statement{text, args}, err
+}
+
+// DeliveriesTotalOf is DeliveriesTotal that looks at most rows at most.
+func (s *Store) DeliveriesTotalOf(ctx context.Context, f DeliveryFilter, most int) (Total, error) {
+	return s.deliveriesTotal(ctx, f, most)
 }
 
 // Lookups are what the other reads run, with values that no row has.
@@ -42,6 +78,7 @@ func (s *Store) Lookups() map[string]Statement {
 		"condition errors": {s.conditionErrorsQuery(), []any{"nobody", "none"}},
 		"activities":       {s.activitiesQuery(), []any{ids}},
 		"suspended counts": {s.suspendedCountsQuery(), []any{ids, int64(1)}},
+		"waiting":          {s.waitingQuery(), []any{"none", int64(5)}},
 		"expiring":         {s.expiringQuery(), []any{int64(1), int64(2), int64(3)}},
 		"mail":             {mailQuery, []any{"none", "nobody"}},
 		"notices":          {s.noticesQuery(), []any{ids}},

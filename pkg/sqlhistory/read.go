@@ -3,6 +3,8 @@ package sqlhistory
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
@@ -68,6 +70,35 @@ func (s *Store) ConditionErrors(ctx context.Context, tenant, eventID string) ([]
 func (s *Store) conditionErrorsQuery() string {
 	return "SELECT " + attemptColumns + " FROM attempts" + s.indexed("attempts_of_event") +
 		" WHERE tenant = $1 AND event_id = $2 AND kind = 'condition_error' ORDER BY received_at, webhook_id, started_at"
+}
+
+// ConditionErrorsOf is how often the conditions of these webhooks could not be evaluated, each condition by the key that
+// webhooks have it under (webhook.ConditionKey); those that never failed are absent.
+func (s *Store) ConditionErrorsOf(ctx context.Context, conditions map[string]string) (map[string]history.ConditionErrors, error) {
+	rows, err := sqldb.All(ctx, s.Read, func(row sqldb.Scanner) (c history.ConditionErrors, err error) {
+		err = row.Scan(&c.WebhookID, &c.Condition, &c.Counter, &c.Tenant, &c.Count, &c.LastError, sqldb.Stamp{T: &c.LastAt})
+		return c, err
+	}, s.conditionErrorsOfQuery(), s.list(slices.Collect(maps.Keys(conditions))))
+	if err != nil {
+		return nil, fmt.Errorf("condition errors of %d webhooks: %w", len(conditions), err)
+	}
+	out := map[string]history.ConditionErrors{}
+	for _, c := range rows {
+		if conditions[c.WebhookID] != c.Condition {
+			continue // of a condition that it had before
+		}
+		all := out[c.WebhookID]
+		if c.LastAt.Before(all.LastAt) {
+			c.LastAt, c.LastError = all.LastAt, all.LastError
+		}
+		c.Count += all.Count
+		out[c.WebhookID] = c
+	}
+	return out, nil
+}
+
+func (s *Store) conditionErrorsOfQuery() string {
+	return "SELECT " + conditionErrorColumns + " FROM webhook_condition_errors WHERE webhook_id " + s.among()
 }
 
 // Activities are when these webhooks were last sent to, by webhook; those never sent to are absent.

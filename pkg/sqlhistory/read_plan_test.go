@@ -81,6 +81,9 @@ func statements(t *testing.T, s *sqlhistory.Store, load sqlhistorytest.Load) map
 			if all["deliveries: "+filter+", "+name], err = s.DeliveriesStatement(f, p); err != nil {
 				t.Fatal(err)
 			}
+			if all["deliveries counted: "+filter], err = s.DeliveriesTotalStatement(f); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for filter, f := range eventFilters(load, of) {
 			if name == "deep in" {
@@ -89,10 +92,13 @@ func statements(t *testing.T, s *sqlhistory.Store, load sqlhistorytest.Load) map
 			if all["events: "+filter+", "+name], err = s.EventsStatement(f, p); err != nil {
 				t.Fatal(err)
 			}
+			if all["events counted: "+filter], err = s.EventsTotalStatement(f); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	maps.Copy(all, mailStatements(t, s, of))
-	maps.Copy(all, suspendedStatements(s, of))
+	maps.Copy(all, webhookStatements(s, of))
 	return all
 }
 
@@ -112,21 +118,28 @@ func mailStatements(t *testing.T, s *sqlhistory.Store, of sqlhistory.ListedDeliv
 			if all["mails: "+filter+", "+name], err = s.MailsStatement(f, p); err != nil {
 				t.Fatal(err)
 			}
+			if all["mails counted: "+filter], err = s.MailsTotalStatement(f); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return all
 }
 
-func suspendedStatements(s *sqlhistory.Store, of sqlhistory.ListedDelivery) map[string]sqlhistory.Statement {
-	webhook := sqlhistory.SuspendedFilter{Tenant: of.Tenant, WebhookID: of.WebhookID}
+func webhookStatements(s *sqlhistory.Store, of sqlhistory.ListedDelivery) map[string]sqlhistory.Statement {
+	webhook := sqlhistory.WebhookFilter{Tenant: of.Tenant, WebhookID: of.WebhookID, Status: delivery.Suspended}
 	some, between := webhook, webhook
 	some.IDs = []string{"none", "another"}
 	between.From, between.To, between.Reason = of.ReceivedAt, of.ReceivedAt.Add(time.Hour), delivery.SuspendPaused
+	exhausted := webhook
+	exhausted.Status, exhausted.From = delivery.Exhausted, of.ReceivedAt
 	return map[string]sqlhistory.Statement{
-		"suspended: webhook":  s.SuspendedStatement(webhook, history.Delivery{}, 5),
-		"suspended: deep in":  s.SuspendedStatement(webhook, of.Delivery, 5),
-		"suspended: between":  s.SuspendedStatement(between, of.Delivery, 500),
-		"suspended: some ids": s.SuspendedStatement(some, history.Delivery{}, 500),
+		"suspended: webhook":  s.OfWebhookStatement(webhook, history.Delivery{}, 5),
+		"suspended: deep in":  s.OfWebhookStatement(webhook, of.Delivery, 5),
+		"suspended: between":  s.OfWebhookStatement(between, of.Delivery, 500),
+		"suspended: some ids": s.OfWebhookStatement(some, history.Delivery{}, 500),
+		"exhausted: since":    s.OfWebhookStatement(exhausted, history.Delivery{}, 200),
+		"exhausted: count":    s.TypeCountsStatement(exhausted),
 	}
 }
 

@@ -111,6 +111,7 @@ func (s *Store) loads(b *history.Batch) (all []load, late int) {
 		{activities, values(b.Activities, func(a, b *history.Activity) int { return cmp.Compare(a.WebhookID, b.WebhookID) }, activityValues)},
 		{states, values(b.States, func(a, b *failure.State) int { return cmp.Compare(a.WebhookID, b.WebhookID) }, stateValues)},
 		{notices, values(b.Notices, func(a, b *failure.Notice) int { return cmp.Compare(a.ID, b.ID) }, noticeValues)},
+		{conditionErrors, values(b.ConditionErrors, byKeyOfConditionErrors, conditionErrorsValues)},
 		{quarantine, values(b.Quarantined, byKeyOfQuarantined, quarantineValues)},
 	} {
 		if l.byDay {
@@ -125,16 +126,22 @@ func (s *Store) loads(b *history.Batch) (all []load, late int) {
 	return all, late
 }
 
-// values are the rows of a map, in order.
-func values[K comparable, V any](rows map[K]V, order func(a, b *V) int, values func(V) []any) [][]any {
+// values are the rows of a map, in order, as put appends them.
+func values[K comparable, V any](rows map[K]V, order func(a, b *V) int, put func([]any, *V) []any) [][]any {
 	byKey := make([]*V, 0, len(rows)) // pointers: some rows are large, and sorting moves them
 	for _, v := range rows {
 		byKey = append(byKey, &v)
 	}
 	slices.SortFunc(byKey, order)
 	out := make([][]any, len(byKey))
+	var room []any // for the rows that are left: one piece of memory for all
 	for i, v := range byKey {
-		out[i] = values(*v)
+		row := put(room, v)
+		if out[i] = slices.Clip(row); room == nil {
+			room = make([]any, 0, len(row)*(len(byKey)-1))
+			continue
+		}
+		room = row[len(row):]
 	}
 	return out
 }

@@ -2,14 +2,17 @@ package sqlhistory
 
 import (
 	"context"
-	"database/sql"
+	"database/sql/driver"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
-// sqliteRows are written by one statement.
-const sqliteRows = 50
+// sqliteRows are the numbers of rows that one statement writes: preparing one takes as long as it takes to write some
+// of its rows, so these stay prepared.
+func sqliteRows() []int { return []int{50, 10, 1} }
 
 // progress is deliveries for rows that name no external reference, as those of attempts: SQLite writes every
 // index anew that has a column which is set, and these leave that one alone.
@@ -41,9 +44,9 @@ func split(loads []load) (out []load) {
 
 // recordSQLite writes all rows in one transaction.
 func (s *Store) recordSQLite(ctx context.Context, loads []load) error {
-	return s.Change(ctx, func(tx *sql.Tx) error {
+	return s.ChangeRaw(ctx, func(conn *sqldb.RawConn) error {
 		for _, l := range split(loads) {
-			if err := l.insert(ctx, tx); err != nil {
+			if err := insert(ctx, conn, l); err != nil {
 				return fmt.Errorf("record %d rows of %s: %w", len(l.rows), l.table, err)
 			}
 		}
@@ -51,28 +54,35 @@ func (s *Store) recordSQLite(ctx context.Context, loads []load) error {
 	})
 }
 
-func (l load) insert(ctx context.Context, tx *sql.Tx) error {
+// insert writes the rows by as few statements as there are of the sizes that stay prepared.
+func insert(ctx context.Context, conn *sqldb.RawConn, l load) error {
 	left := l.rows
-	if len(left) >= sqliteRows {
-		many, err := tx.PrepareContext(ctx, l.insertion(sqliteRows))
+	var values []driver.NamedValue
+	for _, size := range sqliteRows() {
+		if len(left) < size {
+			continue
+		}
+		statement, err := conn.Prepared(ctx, insertion(l.target, size))
 		if err != nil {
 			return err
 		}
-		defer many.Close()
-		for ; len(left) >= sqliteRows; left = left[sqliteRows:] {
-			if _, err := many.ExecContext(ctx, slices.Concat(left[:sqliteRows]...)...); err != nil {
+		for ; len(left) >= size; left = left[size:] {
+			values = values[:0]
+			for _, row := range left[:size] {
+				for _, v := range row {
+					values = append(values, driver.NamedValue{Ordinal: len(values) + 1, Value: v})
+				}
+			}
+			if _, err := statement.ExecContext(ctx, values); err != nil {
 				return err
 			}
 		}
 	}
-	if len(left) == 0 {
-		return nil
-	}
-	_, err := tx.ExecContext(ctx, l.insertion(len(left)), slices.Concat(left...)...)
-	return err
+	return nil
 }
 
-func (l load) insertion(rows int) string {
-	row := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(columns(l.columns))), ", ") + ")"
-	return "INSERT INTO " + l.table + " (" + l.columns + ") VALUES " + row + strings.Repeat(", "+row, rows-1) + " " + l.conflict()
+// insertion is the statement that inserts a number of rows.
+func insertion(of target, rows int) string {
+	row := "(" + strings.TrimSuffix(strings.Repeat("?, ", len(columns(of.columns))), ", ") + ")"
+	return "INSERT INTO " + of.table + " (" + of.columns + ") VALUES " + row + strings.Repeat(", "+row, rows-1) + " " + of.conflict()
 }

@@ -31,13 +31,13 @@ func text[T ~string](s T) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(string(s), "\uFFFD"), "\x00", "\uFFFD")
 }
 
-func deliveryValues(d history.Delivery) []any {
-	return []any{
+func deliveryValues(row []any, d *history.Delivery) []any {
+	return append(row,
 		sqldb.Nanos(d.ReceivedAt), text(d.ID), text(d.Tenant), text(d.WebhookID), text(d.EventID), text(d.EventType),
 		text(d.ExternalReference), text(d.Run), d.Step, text(d.RunID), text(d.Cause), int64(d.Attempt),
 		text(d.Status), text(d.SuspendReason), sqldb.Nanos(d.NextAttemptAt), sqldb.Nanos(d.UpdatedAt),
 		text(d.Position.Topic), int64(d.Position.Partition), d.Position.Offset,
-	}
+	)
 }
 
 // deliveryTargets are where the columns of a delivery are scanned to.
@@ -56,12 +56,12 @@ func scanDelivery(row sqldb.Scanner) (history.Delivery, error) {
 	return d, err
 }
 
-func attemptValues(a history.Attempt) []any {
-	return []any{
+func attemptValues(row []any, a *history.Attempt) []any {
+	return append(row,
 		sqldb.Nanos(a.ReceivedAt), text(a.DeliveryID), sqldb.Nanos(a.StartedAt), text(a.RunID), int64(a.Attempt.Attempt), text(a.Kind),
 		text(a.Tenant), text(a.WebhookID), text(a.EventID), sqldb.Nanos(a.FinishedAt),
 		text(a.Status), int64(a.Outcome.StatusCode), text(a.Outcome.ErrorCode), encodeDetail(a),
-	}
+	)
 }
 
 // attemptTargets are where the columns of an attempt are scanned to.
@@ -79,11 +79,11 @@ func scanAttempt(row sqldb.Scanner) (history.Attempt, error) {
 	return a, err
 }
 
-func eventValues(e history.Event) []any {
-	return []any{
+func eventValues(row []any, e *history.Event) []any {
+	return append(row,
 		sqldb.Nanos(e.ReceivedAt), text(e.Position.Topic), int64(e.Position.Partition), e.Position.Offset, text(e.ID), text(e.Tenant),
 		text(e.Type), text(e.ExternalReference), sqldb.Nanos(e.OccurredAt), text(e.APIKeyID),
-	}
+	)
 }
 
 func scanEvent(row sqldb.Scanner) (history.Event, error) {

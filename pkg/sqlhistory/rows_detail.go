@@ -7,7 +7,6 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/history"
-	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
 // detail is what of an attempt has no column: nothing is looked for by it. Stored rows have these names,
@@ -48,23 +47,6 @@ type phases struct {
 	Reused    bool          `json:"reused,omitempty"`
 }
 
-// encodeDetail is an attempt's column detail.
-func encodeDetail(a history.Attempt) string {
-	d := detail{
-		Cause: a.Cause, EventType: a.EventType, WebhookGeneration: a.WebhookGeneration, Lane: a.Lane,
-		DueAt: sqldb.Nanos(a.DueAt), NextAttemptAt: sqldb.Nanos(a.NextAttemptAt),
-		Instance: a.Instance, Count: a.Count, TraceContext: a.TraceContext,
-		URL: a.Outcome.URL, RemoteAddress: a.Outcome.RemoteAddress, Error: a.Outcome.Error, RetryAfter: a.Outcome.RetryAfter,
-		RequestHeaders: pairs(a.Outcome.RequestHeaders), ResponseHeaders: pairs(a.Outcome.ResponseHeaders),
-		ResponseBody: a.Outcome.ResponseBody, Phases: phases(a.Outcome.Phases),
-	}
-	if a.Position != (delivery.Position{}) {
-		at := position(a.Position)
-		d.Position = &at
-	}
-	return sqldb.AsJSON(d)
-}
-
 // decodeDetail sets what encodeDetail has stored. Fields that it does not know are left alone: a newer
 // version has written them.
 func decodeDetail(text []byte, a *history.Attempt) error {
@@ -96,14 +78,6 @@ func (d detailOf) Scan(v any) error {
 		return decodeDetail(text, d.a)
 	}
 	return fmt.Errorf("detail of attempt is a %T", v)
-}
-
-func pairs(list []delivery.Header) [][2]string {
-	out := make([][2]string, 0, len(list))
-	for _, h := range list {
-		out = append(out, [2]string{h.Name, h.Value})
-	}
-	return out
 }
 
 func headers(list [][2]string) []delivery.Header {

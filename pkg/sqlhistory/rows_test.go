@@ -1,9 +1,14 @@
 package sqlhistory_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/history"
@@ -50,4 +55,41 @@ func TestDetailOfNothingIsShort(t *testing.T) {
 	if got := sqlhistory.EncodeDetail(history.Attempt{}); got != "{}" {
 		t.Error(got)
 	}
+}
+
+// What is stored is what encoding/json makes of it, whatever a receiver answers.
+func TestDetailIsJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.OneOf(
+			rapid.String(), rapid.StringOf(rapid.RuneFrom([]rune("ab<>&\"\\/\x00\x1f\x7f\u2028é\n"))),
+			rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }),
+		)
+		number := rapid.Int64Range(0, 3)
+		a := history.Attempt{Attempt: delivery.Attempt{
+			EventType: text.Draw(t, "type"), WebhookGeneration: rapid.Uint64().Draw(t, "generation"), Lane: text.Draw(t, "lane"),
+			Count: int(number.Draw(t, "count")), Instance: text.Draw(t, "instance"),
+			Position: delivery.Position{Topic: text.Draw(t, "topic"), Offset: number.Draw(t, "offset")},
+			Outcome: delivery.Outcome{
+				URL: text.Draw(t, "url"), Error: text.Draw(t, "error"), RetryAfter: time.Duration(number.Draw(t, "retry after")),
+				ResponseBody: rapid.SliceOfN(rapid.Byte(), 0, 9).Draw(t, "body"),
+				Phases:       delivery.Phases{DNS: time.Duration(number.Draw(t, "dns")), Reused: rapid.Bool().Draw(t, "reused")},
+			},
+		}}
+		for range rapid.IntRange(0, 3).Draw(t, "headers") {
+			a.Outcome.ResponseHeaders = append(a.Outcome.ResponseHeaders, delivery.Header{Name: text.Draw(t, "name"), Value: text.Draw(t, "value")})
+		}
+		stored := sqlhistory.EncodeDetail(a)
+		want, err := sqlhistory.DetailAsJSON(stored)
+		plain := strings.NewReplacer(`\ufffd`, "\uFFFD") // what was not UTF-8, read and written again
+		if err != nil || plain.Replace(stored) != plain.Replace(want) {
+			t.Fatalf("%v: stored\n%s, encoding/json says\n%s", err, stored, want)
+		}
+		var got history.Attempt
+		if err := sqlhistory.DecodeDetail(stored, &got); err != nil || got.Outcome.Phases != a.Outcome.Phases || !bytes.Equal(got.Outcome.ResponseBody, a.Outcome.ResponseBody) {
+			t.Fatalf("%v: read back %+v", err, got)
+		}
+		if utf8.ValidString(a.Outcome.URL) && got.Outcome.URL != a.Outcome.URL {
+			t.Fatalf("URL %q, want %q", got.Outcome.URL, a.Outcome.URL)
+		}
+	})
 }

@@ -83,6 +83,7 @@ type Page struct {
 	After     string // the cursor that the part before ended with; empty: from the start
 	Limit     int
 	Ascending bool
+	Bound     string // what else the cursor is bound to, e.g. a hash of the filters; at most 64 bytes
 }
 
 // ListedDelivery is a delivery with what a list says of its attempts.

@@ -18,6 +18,8 @@ const (
 	noticeColumns = `id, kind, tenant, webhook_id, generation, fail_streak, fail_streak_started_at, raised_at, ` +
 		`last_status_code, last_error, notice_id, mail_to, mailed_at, ` +
 		`notice_kind, administrator_id, mail_result, mail_error, mail_subject, mail_text, expiring, expires_at`
+	conditionErrorColumns = `webhook_id, condition_key, counter, tenant, failures, last_error, last_at`
+
 	quarantineColumns = `log_topic, log_partition, log_offset, reader, reason, at`
 )
 
@@ -52,27 +54,43 @@ var quarantine = target{
 	change: replace("reason, at") + " WHERE (excluded.at, excluded.reason) < (quarantine.at, quarantine.reason)",
 }
 
-func activityValues(a history.Activity) []any {
-	return []any{text(a.WebhookID), text(a.Tenant), sqldb.Nanos(a.LastTriggeredAt), sqldb.Nanos(a.LastSuccessAt)}
+// conditionErrors keep what has counted further, as history.ConditionErrors' Merge says.
+var conditionErrors = target{
+	table: "webhook_condition_errors", columns: conditionErrorColumns, key: "webhook_id, condition_key, counter",
+	change: replace("failures, last_error, last_at") + ` WHERE (excluded.failures, excluded.last_at, excluded.last_error) >
+		(webhook_condition_errors.failures, webhook_condition_errors.last_at, webhook_condition_errors.last_error)`,
 }
 
-func stateValues(s failure.State) []any {
-	return []any{
+func conditionErrorsValues(row []any, c *history.ConditionErrors) []any {
+	return append(row,
+		text(c.WebhookID), text(c.Condition), text(c.Counter), text(c.Tenant), int64(c.Count), text(c.LastError), sqldb.Nanos(c.LastAt))
+}
+
+func byKeyOfConditionErrors(a, b *history.ConditionErrors) int {
+	return cmp.Or(cmp.Compare(a.WebhookID, b.WebhookID), cmp.Compare(a.Condition, b.Condition), cmp.Compare(a.Counter, b.Counter))
+}
+
+func activityValues(row []any, a *history.Activity) []any {
+	return append(row, text(a.WebhookID), text(a.Tenant), sqldb.Nanos(a.LastTriggeredAt), sqldb.Nanos(a.LastSuccessAt))
+}
+
+func stateValues(row []any, s *failure.State) []any {
+	return append(row,
 		text(s.WebhookID), text(s.Tenant), int64(s.Generation), int64(s.Version), int64(s.FailStreak), //nolint:gosec // grow by ones
 		sqldb.Nanos(s.FailStreakStartedAt), sqldb.Nanos(s.LastFailedAt), sqldb.Nanos(s.LastFailureAt),
 		int64(s.FailureCount), sqldb.Nanos(s.LastSuccessAt), s.Disabled, sqldb.Nanos(s.DisabledAt), text(s.DisableReason), //nolint:gosec // grows by ones
 		sqldb.Nanos(s.DisabledUntil), sqldb.Nanos(s.WarnedAt), int64(s.LastStatusCode), text(s.LastError),
-	}
+	)
 }
 
-func noticeValues(n failure.Notice) []any {
-	return []any{
+func noticeValues(row []any, n *failure.Notice) []any {
+	return append(row,
 		text(n.ID), text(n.Kind), text(n.Tenant), text(n.WebhookID), int64(n.Generation), int64(n.FailStreak), //nolint:gosec // grows by ones
 		sqldb.Nanos(n.FailStreakStartedAt), sqldb.Nanos(n.RaisedAt), int64(n.LastStatusCode), text(n.LastError),
 		text(n.NoticeID), text(n.MailTo), sqldb.Nanos(n.MailedAt),
 		text(n.NoticeKind), text(n.AdministratorID), text(n.MailResult), text(n.MailError), text(n.MailSubject), text(n.MailText),
 		int64(n.Expiring), sqldb.Nanos(n.ExpiresAt),
-	}
+	)
 }
 
 func scanNotice(row sqldb.Scanner) (failure.Notice, error) {
@@ -87,10 +105,10 @@ func scanNotice(row sqldb.Scanner) (failure.Notice, error) {
 	return n, err
 }
 
-func quarantineValues(q history.Quarantined) []any {
-	return []any{
+func quarantineValues(row []any, q *history.Quarantined) []any {
+	return append(row,
 		text(q.Position.Topic), int64(q.Position.Partition), q.Position.Offset, text(q.Reader), text(q.Reason), sqldb.Nanos(q.At),
-	}
+	)
 }
 
 func byPosition(a, b delivery.Position) int {

@@ -3,12 +3,9 @@ package sqlhistory
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
-	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
-	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
@@ -33,6 +30,18 @@ func (s *Store) SuspendedCounts(ctx context.Context, webhookIDs []string, notBef
 	return out, nil
 }
 
+// Suspended is how many deliveries of all tenants are suspended, and were at notBefore or later.
+func (s *Store) Suspended(ctx context.Context, notBefore time.Time) (n int64, err error) {
+	if err := s.Read.QueryRowContext(ctx, s.suspendedQuery(), sqldb.Nanos(notBefore)).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count suspended deliveries: %w", err)
+	}
+	return n, nil
+}
+
+func (s *Store) suspendedQuery() string {
+	return "SELECT count(*) FROM deliveries" + s.indexed("deliveries_suspended") + " WHERE status = 'suspended' AND updated_at >= $1" //nolint:gosec // constants
+}
+
 // suspendedCountsQuery counts most rows by the index alone: a delivery is suspended after its event was
 // received, so when it was suspended matters only for events that are older than that.
 func (s *Store) suspendedCountsQuery() string {
@@ -40,57 +49,6 @@ func (s *Store) suspendedCountsQuery() string {
 		" AND status = 'suspended' AND status <> 'delivered' AND "
 	return "SELECT webhook_id, count(*) FROM (" + part + "received_at >= $2 UNION ALL " + part +
 		"received_at < $2 AND updated_at >= $2) AS suspended GROUP BY webhook_id"
-}
-
-// SuspendedFilter says which suspended deliveries of a webhook Suspended reads. Fields but the first two do not
-// filter where they are empty.
-type SuspendedFilter struct {
-	Tenant    string    // required
-	WebhookID string    // required
-	From, To  time.Time // of when it was suspended, the row's UpdatedAt: from inclusive, to exclusive
-	Reason    delivery.SuspendReason
-	IDs       []string
-}
-
-// Suspended reads the deliveries that are suspended now, in the order of ReceivedAt and id: up to limit of
-// those behind after, of which the zero row is before all.
-func (s *Store) Suspended(ctx context.Context, f SuspendedFilter, after history.Delivery, limit int) ([]history.Delivery, error) {
-	statement, args := s.suspendedQuery(f, after, limit)
-	rows, err := sqldb.All(ctx, s.Read, scanDelivery, statement, s.planned(args)...)
-	if err != nil {
-		return nil, fmt.Errorf("read suspended deliveries of webhook %s: %w", f.WebhookID, err)
-	}
-	return slices.DeleteFunc(rows, func(d history.Delivery) bool { return d.Tenant != text(f.Tenant) }), nil
-}
-
-// suspendedQuery leaves out the tenant, for a webhook's deliveries are all of one, and what follows from the status:
-// each more condition makes PostgreSQL expect fewer rows, until it sorts all of the webhook's for every page.
-func (s *Store) suspendedQuery(f SuspendedFilter, after history.Delivery, limit int) (statement string, args []any) {
-	q := &query{page: Page{Ascending: true}, columns: deliveryColumns, table: "deliveries", order: deliveryOrder}
-	index := "deliveries_webhook_status"
-	if len(f.IDs) > 0 {
-		index = "deliveries_id"
-		q.and("id " + s.amongPlace(q.place(s.list(f.IDs))))
-	}
-	q.and("webhook_id = ?", text(f.WebhookID))
-	q.and("status = 'suspended'")
-	if !s.Postgres() {
-		q.and("status <> 'delivered'") // the condition of the partial index, word for word
-	}
-	if !f.From.IsZero() {
-		q.and("updated_at >= ?", sqldb.Nanos(f.From))
-	}
-	if !f.To.IsZero() {
-		q.and("updated_at < ?", sqldb.Nanos(f.To))
-	}
-	if f.Reason != "" {
-		q.and("suspend_reason = ?", text(f.Reason))
-	}
-	if after.ID != "" {
-		q.beyond(sqldb.Nanos(after.ReceivedAt), text(after.ID))
-	}
-	q.max = q.place(int64(limit))
-	return q.selected(s.indexed(index)), q.args
 }
 
 // Expiring is how many suspended deliveries of a webhook expire in one week.

@@ -1,9 +1,6 @@
 package sqlstore
 
 import (
-	"encoding/base64"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
@@ -52,6 +49,7 @@ type (
 		TimeoutSeconds      *int64 `json:"timeout_seconds,omitempty"`
 		Reactivation        string `json:"reactivation,omitempty"`
 		KeepAnswers         *bool  `json:"keep_answers,omitempty"`
+		Validate            string `json:"validate,omitempty"`
 	}
 )
 
@@ -81,7 +79,7 @@ func policyToRow(p tenant.Policy) policyRow {
 	return policyRow{
 		WarnAfter: p.WarnAfter, DisableAfter: p.DisableAfter, MaxWebhooksPerEvent: p.MaxWebhooksPerEvent,
 		RetryCount: p.RetryCount, TimeoutSeconds: wholeSeconds(p.Timeout), Reactivation: p.Reactivation,
-		KeepAnswers: p.KeepAnswers,
+		KeepAnswers: p.KeepAnswers, Validate: p.Validate,
 	}
 }
 
@@ -89,7 +87,7 @@ func (r policyRow) policy() tenant.Policy {
 	return tenant.Policy{
 		WarnAfter: r.WarnAfter, DisableAfter: r.DisableAfter, MaxWebhooksPerEvent: r.MaxWebhooksPerEvent,
 		RetryCount: r.RetryCount, Timeout: fromSeconds(r.TimeoutSeconds), Reactivation: r.Reactivation,
-		KeepAnswers: r.KeepAnswers,
+		KeepAnswers: r.KeepAnswers, Validate: r.Validate,
 	}
 }
 
@@ -107,40 +105,4 @@ func fromSeconds(n *int64) *time.Duration {
 	}
 	d := time.Duration(*n) * time.Second
 	return &d
-}
-
-// Page asks for a part of a list, oldest first.
-type Page struct {
-	After string // the cursor that the part before ended with; empty: from the start
-	Limit int
-}
-
-// cursor names the row that a page ends with: when it was created, and its id.
-func cursor(createdAt time.Time, id string) string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(sqldb.Nanos(createdAt), 10) + " " + id))
-}
-
-func (p Page) after() (createdAt int64, id string, err error) {
-	if p.After == "" {
-		return -1, "", nil
-	}
-	b, err := base64.RawURLEncoding.DecodeString(p.After)
-	if err != nil {
-		return 0, "", ErrCursor
-	}
-	at, id, _ := strings.Cut(string(b), " ")
-	if createdAt, err = strconv.ParseInt(at, 10, 64); err != nil || id == "" || strings.ContainsRune(id, 0) {
-		return 0, "", ErrCursor
-	}
-	return createdAt, id, nil
-}
-
-// cut shortens rows that were read with one more than the limit to the page, with the cursor of the
-// next one, empty at the end.
-func cut[T any](rows []T, limit int, at func(T) (time.Time, string)) ([]T, string) {
-	if len(rows) <= limit {
-		return rows, ""
-	}
-	rows = rows[:limit]
-	return rows, cursor(at(rows[limit-1]))
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
@@ -18,20 +20,27 @@ type JobKind string
 const (
 	JobRelease JobKind = "release"
 	JobDiscard JobKind = "discard"
+	JobRecover JobKind = "recover"
 )
 
 // JobStatus is how far a job has come.
 type JobStatus string
 
-// The statuses: waiting, then running, then done or failed.
+// The statuses: waiting, then running, then done or failed. A person may pause what waits or runs, which resumed waits
+// again, and cancel what has not ended.
 const (
-	JobWaiting JobStatus = "waiting"
-	JobRunning JobStatus = "running"
-	JobDone    JobStatus = "done"
-	JobFailed  JobStatus = "failed"
+	JobWaiting   JobStatus = "waiting"
+	JobRunning   JobStatus = "running"
+	JobPaused    JobStatus = "paused"
+	JobDone      JobStatus = "done"
+	JobFailed    JobStatus = "failed"
+	JobCancelled JobStatus = "cancelled"
 )
 
-// Job is a change of many suspended deliveries of one webhook, which goes on in the background.
+// Ended reports whether a job has come to its end, whichever.
+func (s JobStatus) Ended() bool { return s == JobDone || s == JobFailed || s == JobCancelled }
+
+// Job is a change of many deliveries of one webhook, which goes on in the background.
 type Job struct {
 	ID          string // UUIDv7
 	Tenant      string
@@ -40,8 +49,9 @@ type Job struct {
 	Selection   Selection
 	Status      JobStatus
 	RequestedBy string // id of an API key
-	Changed     int64  // deliveries released or discarded
-	Skipped     int64  // deliveries whose payload is gone
+	Total       int64  // deliveries that were selected when it began; JobUncounted: not counted yet
+	Changed     int64  // deliveries released, discarded or sent again
+	Skipped     Skips  // deliveries that stay as they are
 	Error       string // of a failed one
 	Version     uint64
 	CreatedAt   time.Time
@@ -49,42 +59,77 @@ type Job struct {
 	FinishedAt  time.Time // zero: not finished
 }
 
-// Selection says which suspended deliveries of its webhook a job is about. Empty fields select all.
+// JobUncounted is the total of a job that has not begun.
+const JobUncounted = -1
+
+// Skips are how many deliveries a job left as they are, by why.
+type Skips struct {
+	Gone       int64 `json:"payload_gone,omitempty"` // the log does not hold the payload any more
+	Unreadable int64 `json:"unreadable,omitempty"`   // what the log holds cannot be sent
+}
+
+// Sum is how many there are in all.
+func (s Skips) Sum() int64 { return s.Gone + s.Unreadable }
+
+// Max is the greater of each.
+func (s Skips) Max(other Skips) Skips {
+	return Skips{Gone: max(s.Gone, other.Gone), Unreadable: max(s.Unreadable, other.Unreadable)}
+}
+
+// Selection says which deliveries of its webhook a job is about: of a release and a discard the suspended ones, of a
+// recover those with one of its statuses. Empty fields select all.
 type Selection struct {
 	EventTypes    []string // patterns, as webhook.TypeMatches reads them
 	DeliveryIDs   []string
 	Reason        string    // why it was suspended
 	SuspendedFrom time.Time // inclusive
 	SuspendedTo   time.Time // exclusive
+	Statuses      []delivery.Status
+	Since         time.Time // inclusive: when it came to its status
+	Until         time.Time // exclusive
 	// Before holds offsets of `deliveries.suspended` by partition: only what stands before them. Nil: wherever it
-	// stands.
-	Before map[int32]int64
+	// stands. RunsBefore holds the same of `deliveries`.
+	Before     map[int32]int64
+	RunsBefore map[int32]int64
 }
 
 // selectionRow is the shape of the column selection; times are Unix nanoseconds.
 type selectionRow struct {
-	EventTypes    []string        `json:"event_types,omitempty"`
-	DeliveryIDs   []string        `json:"delivery_ids,omitempty"`
-	Reason        string          `json:"reason,omitempty"`
-	SuspendedFrom int64           `json:"suspended_from,omitempty"`
-	SuspendedTo   int64           `json:"suspended_to,omitempty"`
-	Before        map[int32]int64 `json:"before,omitempty"`
+	EventTypes    []string          `json:"event_types,omitempty"`
+	DeliveryIDs   []string          `json:"delivery_ids,omitempty"`
+	Reason        string            `json:"reason,omitempty"`
+	SuspendedFrom int64             `json:"suspended_from,omitempty"`
+	SuspendedTo   int64             `json:"suspended_to,omitempty"`
+	Statuses      []delivery.Status `json:"statuses,omitempty"`
+	Since         int64             `json:"since,omitempty"`
+	Until         int64             `json:"until,omitempty"`
+	Before        map[int32]int64   `json:"before,omitempty"`
+	RunsBefore    map[int32]int64   `json:"runs_before,omitempty"`
 }
 
 func selectionToRow(s Selection) selectionRow {
-	return selectionRow{s.EventTypes, s.DeliveryIDs, s.Reason, sqldb.Nanos(s.SuspendedFrom), sqldb.Nanos(s.SuspendedTo), s.Before}
+	return selectionRow{
+		s.EventTypes, s.DeliveryIDs, s.Reason, sqldb.Nanos(s.SuspendedFrom), sqldb.Nanos(s.SuspendedTo),
+		s.Statuses, sqldb.Nanos(s.Since), sqldb.Nanos(s.Until), s.Before, s.RunsBefore,
+	}
 }
 
 func (r selectionRow) selection() (Selection, error) {
-	s := Selection{EventTypes: r.EventTypes, DeliveryIDs: r.DeliveryIDs, Reason: r.Reason, Before: r.Before}
-	err := cmp.Or(sqldb.Stamp{T: &s.SuspendedFrom}.Scan(r.SuspendedFrom), sqldb.Stamp{T: &s.SuspendedTo}.Scan(r.SuspendedTo))
+	s := Selection{
+		EventTypes: r.EventTypes, DeliveryIDs: r.DeliveryIDs, Reason: r.Reason, Statuses: r.Statuses,
+		Before: r.Before, RunsBefore: r.RunsBefore,
+	}
+	err := cmp.Or(
+		sqldb.Stamp{T: &s.SuspendedFrom}.Scan(r.SuspendedFrom), sqldb.Stamp{T: &s.SuspendedTo}.Scan(r.SuspendedTo),
+		sqldb.Stamp{T: &s.Since}.Scan(r.Since), sqldb.Stamp{T: &s.Until}.Scan(r.Until),
+	)
 	return s, err
 }
 
 // jobColumns are in the order of jobValues and scanJob. The first seven never change.
 var jobColumns = []string{
 	"id", "tenant", "webhook_id", "kind", "selection", "requested_by", "created_at",
-	"status", "changed", "skipped", "error", "version", "updated_at", "finished_at",
+	"status", "total", "changed", "skipped", "error", "version", "updated_at", "finished_at",
 }
 
 const jobFixed = 7
@@ -92,7 +137,7 @@ const jobFixed = 7
 func jobValues(j Job) []any {
 	return []any{
 		j.ID, j.Tenant, j.WebhookID, string(j.Kind), sqldb.AsJSON(selectionToRow(j.Selection)), j.RequestedBy, sqldb.Nanos(j.CreatedAt),
-		string(j.Status), j.Changed, j.Skipped, j.Error, int64(j.Version), sqldb.Nanos(j.UpdatedAt), sqldb.Nanos(j.FinishedAt), //nolint:gosec // grows by ones
+		string(j.Status), j.Total, j.Changed, sqldb.AsJSON(j.Skipped), j.Error, int64(j.Version), sqldb.Nanos(j.UpdatedAt), sqldb.Nanos(j.FinishedAt), //nolint:gosec // grows by ones
 	}
 }
 
@@ -102,7 +147,7 @@ func scanJob(row sqldb.Scanner) (Job, error) {
 		selection selectionRow
 	)
 	err := row.Scan(&j.ID, &j.Tenant, &j.WebhookID, &j.Kind, sqldb.Document{To: &selection}, &j.RequestedBy, sqldb.Stamp{T: &j.CreatedAt},
-		&j.Status, &j.Changed, &j.Skipped, &j.Error, &j.Version, sqldb.Stamp{T: &j.UpdatedAt}, sqldb.Stamp{T: &j.FinishedAt})
+		&j.Status, &j.Total, &j.Changed, sqldb.Document{To: &j.Skipped}, &j.Error, &j.Version, sqldb.Stamp{T: &j.UpdatedAt}, sqldb.Stamp{T: &j.FinishedAt})
 	if err != nil {
 		return Job{}, err
 	}
@@ -114,7 +159,7 @@ var selectJobs = "SELECT " + strings.Join(jobColumns, ", ") + " FROM jobs"
 
 // CreateJob stores a new job as version 1 and returns it so. It errs with ErrNotFound if there is no such
 // tenant.
-func (s *Store) CreateJob(ctx context.Context, j Job) (Job, error) {
+func (s *Store) CreateJob(ctx context.Context, by Author, j Job) (Job, error) {
 	j.Version = 1
 	err := s.Change(ctx, func(tx *sql.Tx) error {
 		if held, err := hold(ctx, tx, j.Tenant); err != nil || !held {
@@ -122,6 +167,11 @@ func (s *Store) CreateJob(ctx context.Context, j Job) (Job, error) {
 		}
 		values := jobValues(j)
 		_, err := tx.ExecContext(ctx, "INSERT INTO jobs ("+strings.Join(jobColumns, ", ")+") VALUES ("+sqldb.Places(len(values))+")", values...)
+		if err != nil {
+			return err
+		}
+		_, is := changes(KindJob, nil, storedAs(jobColumns, values))
+		_, err = note(ctx, tx, by, aboutJob(j), nil, is, AuditDone)
 		return err
 	})
 	if err != nil {
@@ -139,21 +189,15 @@ func (s *Store) Job(ctx context.Context, tenant, id string) (Job, error) {
 	return j, nil
 }
 
-var jobsQuery = selectJobs + " WHERE tenant = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4"
+var listedJobs = listed[Job]{"jobs", jobColumns, scanJob}
 
-// Jobs lists a tenant's jobs, oldest first, with the cursor of the next page, empty at the end. It errs
-// with ErrCursor.
-func (s *Store) Jobs(ctx context.Context, tenant string, p Page) ([]Job, string, error) {
-	at, id, err := p.after()
+// Jobs lists a tenant's jobs, as JobList has it.
+func (s *Store) Jobs(ctx context.Context, tenant string, q lists.Query) ([]Job, lists.Found, error) {
+	rows, found, err := page(ctx, s, listedJobs, scope{tenant: tenant}, q)
 	if err != nil {
-		return nil, "", err
+		return nil, lists.Found{}, fmt.Errorf("list jobs: %w", err)
 	}
-	rows, err := sqldb.All(ctx, s.Read, scanJob, jobsQuery, tenant, at, id, p.Limit+1)
-	if err != nil {
-		return nil, "", fmt.Errorf("list jobs: %w", err)
-	}
-	rows, next := cut(rows, p.Limit, func(j Job) (time.Time, string) { return j.CreatedAt, j.ID })
-	return rows, next, nil
+	return rows, found, nil
 }
 
 // openJobsQuery has the condition of the partial index, word for word.
@@ -168,25 +212,44 @@ func (s *Store) OpenJobs(ctx context.Context, limit int) ([]Job, error) {
 	return rows, nil
 }
 
+func aboutJob(j Job) Subject { return Subject{Kind: KindJob, ID: j.ID, Tenant: j.Tenant} }
+
+// ChangeJob is UpdateJob for what a person asks for, e.g. that it ends.
+func (s *Store) ChangeJob(ctx context.Context, by Author, j Job) (Job, error) {
+	return s.updateJob(ctx, j, func(tx *sql.Tx, was, is Job) error {
+		from, to := changes(KindJob, storedAs(jobColumns, jobValues(was)), storedAs(jobColumns, jobValues(is)))
+		_, err := note(ctx, tx, by, aboutJob(is), from, to, AuditDone)
+		return err
+	})
+}
+
 // UpdateJob stores how far a job has come, which was read at j.Version, as the next version and returns it
 // so. It errs with ErrConflict if the job has another version by now, with ErrNotFound if it is gone. What
 // was asked for stays.
 func (s *Store) UpdateJob(ctx context.Context, j Job) (Job, error) {
+	return s.updateJob(ctx, j, func(*sql.Tx, Job, Job) error { return nil })
+}
+
+func (s *Store) updateJob(ctx context.Context, j Job, tell func(tx *sql.Tx, was, is Job) error) (Job, error) {
 	before := j.Version
 	j.Version++
 	err := s.Change(ctx, func(tx *sql.Tx) error {
+		was, err := sqldb.One(ctx, tx, scanJob, selectJobs+" WHERE tenant = $1 AND id = $2", j.Tenant, j.ID)
+		if err != nil {
+			return err
+		}
 		values := jobValues(j)[jobFixed:]
 		n := len(values)
 		done, err := affected(tx.ExecContext(ctx, "UPDATE jobs SET ("+strings.Join(jobColumns[jobFixed:], ", ")+") = ("+
 			sqldb.Places(n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
 			append(values, j.Tenant, j.ID, int64(before))...)) //nolint:gosec // grows by ones
-		if err != nil || done {
+		if err != nil {
 			return err
 		}
-		if n, err := count(ctx, tx, "SELECT count(*) FROM jobs WHERE tenant = $1 AND id = $2", j.Tenant, j.ID); err != nil || n > 0 {
-			return cmp.Or(err, ErrConflict)
+		if !done || was.Version != before {
+			return ErrConflict
 		}
-		return ErrNotFound
+		return tell(tx, was, j)
 	})
 	if err != nil {
 		return Job{}, fmt.Errorf("update job %s: %w", j.ID, err)

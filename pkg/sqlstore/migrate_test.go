@@ -57,10 +57,10 @@ func TestMigrates(t *testing.T) {
 		if rows, err := s.Changes(ctx, 9); err != nil || len(rows) != 1 {
 			t.Errorf("the outbox: %v, %v", rows, err)
 		}
-		if _, err := s.CreateAdministrator(ctx, sqlstoretest.Administrator("acme", "admin@example.com")); err != nil {
+		if _, err := s.CreateAdministrator(ctx, sqlstoretest.By(), sqlstoretest.Administrator("acme", "admin@example.com")); err != nil {
 			t.Error(err)
 		}
-		if _, err := s.CreateJob(ctx, sqlstoretest.NewJob("acme")); err != nil {
+		if _, err := s.CreateJob(ctx, sqlstoretest.By(), sqlstoretest.NewJob("acme")); err != nil {
 			t.Error(err)
 		}
 		if err := s.CreateSession(ctx, sqlstoretest.NewSession("acme", 1)); err != nil {

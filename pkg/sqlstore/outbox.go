@@ -19,6 +19,10 @@ const (
 	KindTenant        Kind = "tenant"        // key: tenant id
 	KindAPIKey        Kind = "api_key"       // key: the key's id
 	KindAdministrator Kind = "administrator" // key: administrator id
+	KindEventType     Kind = "event_type"    // key: tenant id / type
+
+	KindJob      Kind = "job"      // the audit log is told of it, the log is not
+	KindDelivery Kind = "delivery" // the same
 )
 
 // Change is a row of the outbox: the thing of that kind and key was made, changed or removed.
@@ -37,19 +41,13 @@ type Current struct {
 	Tenant        *tenant.Tenant
 	APIKey        *tenant.APIKey
 	Administrator *tenant.Administrator
+	EventType     *tenant.EventType
 }
 
 // announce writes the outbox row of a change into its transaction.
 func announce(ctx context.Context, tx *sql.Tx, kind Kind, key string) error {
 	_, err := tx.ExecContext(ctx, "INSERT INTO outbox (kind, key, bulk) VALUES ($1, $2, $3)", string(kind), key, false)
 	return err
-}
-
-func joinAnnounce(ctx context.Context, tx *sql.Tx, err error, kind Kind, key string) error {
-	if err != nil {
-		return err
-	}
-	return announce(ctx, tx, kind, key)
 }
 
 // Changed receives after changes made through this Store, one value for any number of them. Changes
@@ -66,6 +64,17 @@ func (s *Store) Changes(ctx context.Context, limit int) ([]Change, error) {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
 	return changes, nil
+}
+
+// Announced reports whether a change of that kind and key is still to be written to the log. What only a Republish would
+// write again does not count.
+func (s *Store) Announced(ctx context.Context, kind Kind, key string) (bool, error) {
+	rows, err := sqldb.All(ctx, s.Read, func(row sqldb.Scanner) (seq int64, err error) { return seq, row.Scan(&seq) },
+		"SELECT seq FROM outbox WHERE kind = $1 AND key = $2 AND bulk = $3 LIMIT 1", string(kind), key, false)
+	if err != nil {
+		return false, fmt.Errorf("read outbox: %w", err)
+	}
+	return len(rows) > 0, nil
 }
 
 // Current reads what stands now where changes were made, one value for each kind and key, in the
@@ -113,6 +122,13 @@ func (s *Store) Current(ctx context.Context, changes []Change) ([]Current, error
 	for _, a := range administrators {
 		at(KindAdministrator, a.ID).Administrator = &a
 	}
+	types, err := current(ctx, s.Read, scanEventType, selectEventTypes, keys[KindEventType])
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range types {
+		at(KindEventType, eventTypeID(t.Tenant, t.Type)).EventType = &t
+	}
 	return out, nil
 }
 
@@ -151,7 +167,7 @@ func (s *Store) Republish(ctx context.Context) error {
 		for _, of := range []struct {
 			kind  Kind
 			table string
-		}{{KindTenant, "tenants"}, {KindAPIKey, "api_keys"}, {KindAdministrator, "administrators"}, {KindWebhook, "webhooks"}} {
+		}{{KindTenant, "tenants"}, {KindAPIKey, "api_keys"}, {KindAdministrator, "administrators"}, {KindEventType, "event_types"}, {KindWebhook, "webhooks"}} {
 			_, err := tx.ExecContext(ctx, "INSERT INTO outbox (kind, key, bulk) SELECT '"+string(of.kind)+"', id, TRUE FROM "+of.table+
 				" WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.kind = '"+string(of.kind)+"' AND outbox.key = "+of.table+".id)")
 			if err != nil {

@@ -31,8 +31,6 @@ var (
 	ErrConflict = errors.New("changed meanwhile")
 	// ErrExists says that there is such a row already.
 	ErrExists = errors.New("exists already")
-	// ErrCursor says that a cursor was not made by the list that it is given to.
-	ErrCursor = errors.New("not a cursor of this list")
 )
 
 // Store reads and writes the tables. It is safe for concurrent use.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -82,10 +84,10 @@ var selectWebhooks = "SELECT " + strings.Join(webhookColumns, ", ") + " FROM web
 
 // CreateWebhook stores a new webhook as version 1 of generation 1 and returns it so. Its tenant is
 // made if it is new.
-func (s *Store) CreateWebhook(ctx context.Context, w webhook.Webhook) (webhook.Webhook, error) {
+func (s *Store) CreateWebhook(ctx context.Context, by Author, w webhook.Webhook) (webhook.Webhook, error) {
 	w.Generation, w.Version = 1, 1
 	err := s.change(ctx, func(tx *sql.Tx) error {
-		if err := ensureTenant(ctx, tx, w.Tenant, w.CreatedAt); err != nil {
+		if err := ensureTenant(ctx, tx, by, w.Tenant, w.CreatedAt); err != nil {
 			return err
 		}
 		values := webhookValues(w)
@@ -94,7 +96,7 @@ func (s *Store) CreateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 		if err != nil {
 			return err
 		}
-		return announce(ctx, tx, KindWebhook, w.ID)
+		return announced(ctx, tx, by, aboutWebhook(w), nil, storedAs(webhookColumns, values))
 	})
 	if err != nil {
 		return webhook.Webhook{}, fmt.Errorf("create webhook %s: %w", w.ID, err)
@@ -111,46 +113,58 @@ func (s *Store) Webhook(ctx context.Context, tenant, id string) (webhook.Webhook
 	return w, nil
 }
 
-// Webhooks lists a tenant's webhooks, oldest first, with the cursor of the next page, empty at the
-// end. It errs with ErrCursor.
-func (s *Store) Webhooks(ctx context.Context, tenant string, p Page) ([]webhook.Webhook, string, error) {
-	at, id, err := p.after()
+var listedWebhooks = listed[webhook.Webhook]{"webhooks", webhookColumns, scanWebhook}
+
+// Webhooks lists a tenant's webhooks, as WebhookList has it.
+func (s *Store) Webhooks(ctx context.Context, tenant string, q lists.Query) ([]webhook.Webhook, lists.Found, error) {
+	rows, found, err := page(ctx, s, listedWebhooks, scope{tenant: tenant}, q)
 	if err != nil {
-		return nil, "", err
+		return nil, lists.Found{}, fmt.Errorf("list webhooks: %w", err)
 	}
-	rows, err := sqldb.All(ctx, s.Read, scanWebhook, selectWebhooks+
-		" WHERE tenant = $1 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4", tenant, at, id, p.Limit+1)
-	if err != nil {
-		return nil, "", fmt.Errorf("list webhooks: %w", err)
-	}
-	rows, next := cut(rows, p.Limit, func(w webhook.Webhook) (time.Time, string) { return w.CreatedAt, w.ID })
-	return rows, next, nil
+	return rows, found, nil
 }
 
 // UpdateWebhook stores w, which was read at w.Version, as the next version and returns it so. It
 // errs with ErrConflict if the webhook has another version by now, with ErrNotFound if it is gone.
 // ID, tenant, creation time and creator stay.
-func (s *Store) UpdateWebhook(ctx context.Context, w webhook.Webhook) (webhook.Webhook, error) {
+func (s *Store) UpdateWebhook(ctx context.Context, by Author, w webhook.Webhook) (webhook.Webhook, error) {
+	return s.updateWebhook(ctx, w, func(tx *sql.Tx, was, is webhook.Webhook) error {
+		return announced(ctx, tx, by, aboutWebhook(is), storedAs(webhookColumns, webhookValues(was)), storedAs(webhookColumns, webhookValues(is)))
+	})
+}
+
+// ResealWebhook is UpdateWebhook for secrets that were sealed with another key, which stay what they are: nobody's
+// change, so it needs no author.
+func (s *Store) ResealWebhook(ctx context.Context, w webhook.Webhook) (webhook.Webhook, error) {
+	return s.updateWebhook(ctx, w, func(tx *sql.Tx, was, is webhook.Webhook) error {
+		was.Headers, was.SigningKeys, was.Version = is.Headers, is.SigningKeys, is.Version
+		if !reflect.DeepEqual(webhookValues(was), webhookValues(is)) {
+			return fmt.Errorf("webhook %s: more than its secrets was changed", w.ID)
+		}
+		return announce(ctx, tx, KindWebhook, is.ID)
+	})
+}
+
+func (s *Store) updateWebhook(ctx context.Context, w webhook.Webhook, tell func(tx *sql.Tx, was, is webhook.Webhook) error) (webhook.Webhook, error) {
 	before := w.Version
 	w.Version++
 	err := s.change(ctx, func(tx *sql.Tx) error {
-		values := webhookValues(w)[webhookFixed:]
-		n := len(values)
-		res, err := tx.ExecContext(ctx, "UPDATE webhooks SET ("+strings.Join(webhookColumns[webhookFixed:], ", ")+") = ("+
-			sqldb.Places(n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
-			append(values, w.Tenant, w.ID, int64(before))...) //nolint:gosec // grows by ones
+		was, err := sqldb.One(ctx, tx, scanWebhook, selectWebhooks+" WHERE tenant = $1 AND id = $2", w.Tenant, w.ID)
 		if err != nil {
 			return err
 		}
-		if done, err := res.RowsAffected(); err != nil || done == 1 {
-			return joinAnnounce(ctx, tx, err, KindWebhook, w.ID)
-		}
-		var version int64
-		if _, err := sqldb.One(ctx, tx, func(row sqldb.Scanner) (int64, error) { return version, row.Scan(&version) },
-			"SELECT version FROM webhooks WHERE tenant = $1 AND id = $2", w.Tenant, w.ID); err != nil {
+		values := webhookValues(w)[webhookFixed:]
+		n := len(values)
+		done, err := affected(tx.ExecContext(ctx, "UPDATE webhooks SET ("+strings.Join(webhookColumns[webhookFixed:], ", ")+") = ("+
+			sqldb.Places(n)+") WHERE "+fmt.Sprintf("tenant = $%d AND id = $%d AND version = $%d", n+1, n+2, n+3),
+			append(values, w.Tenant, w.ID, int64(before))...)) //nolint:gosec // grows by ones
+		if err != nil {
 			return err
 		}
-		return ErrConflict
+		if !done || was.Version != before { // at this version, was is what the update has found
+			return ErrConflict
+		}
+		return tell(tx, was, w)
 	})
 	if err != nil {
 		return webhook.Webhook{}, fmt.Errorf("update webhook %s: %w", w.ID, err)
@@ -158,10 +172,18 @@ func (s *Store) UpdateWebhook(ctx context.Context, w webhook.Webhook) (webhook.W
 	return w, nil
 }
 
-// DeleteWebhook removes a tenant's webhook. It errs with ErrNotFound.
-func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
+// DeleteWebhook removes a tenant's webhook, if version is not 0 only at that version. It errs with ErrNotFound and
+// ErrConflict.
+func (s *Store) DeleteWebhook(ctx context.Context, by Author, tenant, id string, version uint64) error {
 	err := s.change(ctx, func(tx *sql.Tx) error {
-		return remove(ctx, tx, KindWebhook, id, "DELETE FROM webhooks WHERE tenant = $1 AND id = $2", tenant, id)
+		was, err := removed(ctx, tx, scanWebhook, "webhooks", webhookColumns, tenant, id)
+		if err != nil {
+			return err
+		}
+		if version != 0 && was.Version != version {
+			return ErrConflict
+		}
+		return announced(ctx, tx, by, aboutWebhook(was), storedAs(webhookColumns, webhookValues(was)), nil)
 	})
 	if err != nil {
 		return fmt.Errorf("delete webhook %s: %w", id, err)
@@ -169,18 +191,13 @@ func (s *Store) DeleteWebhook(ctx context.Context, tenant, id string) error {
 	return nil
 }
 
-// remove deletes one row and announces it.
-func remove(ctx context.Context, tx *sql.Tx, kind Kind, key, statement string, args ...any) error {
-	res, err := tx.ExecContext(ctx, statement, args...)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); err != nil {
-		return err
-	} else if n == 0 {
-		return ErrNotFound
-	}
-	return announce(ctx, tx, kind, key)
+func aboutWebhook(w webhook.Webhook) Subject {
+	return Subject{Kind: KindWebhook, ID: w.ID, Tenant: w.Tenant}
+}
+
+// removed deletes a tenant's row and returns it as it was. It errs with ErrNotFound.
+func removed[T any](ctx context.Context, tx *sql.Tx, scan func(sqldb.Scanner) (T, error), table string, columns []string, of, id string) (T, error) {
+	return sqldb.One(ctx, tx, scan, "DELETE FROM "+table+" WHERE tenant = $1 AND id = $2 RETURNING "+strings.Join(columns, ", "), of, id)
 }
 
 // WebhooksOfAll are webhooks of all tenants in the order of their ids: the first of those behind the id after, which

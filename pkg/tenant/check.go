@@ -1,6 +1,9 @@
 package tenant
 
 import (
+	"maps"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -22,6 +25,13 @@ const (
 	ReactivationAny     = "any"     // also with an API key
 )
 
+// The values of Policy.Validate beside "", which is off.
+const (
+	ValidateReject = "reject" // an event whose data does not fit its type's schema is refused
+	ValidateWarn   = "warn"   // it is taken; it is counted, and its answer tells
+	ValidateOff    = "off"    // nobody looks
+)
+
 // Check says everything that is wrong with t. Fields are named as in the API.
 func (t Tenant) Check() invalid.Fields {
 	var f invalid.Fields
@@ -30,6 +40,11 @@ func (t Tenant) Check() invalid.Fields {
 	}
 	if utf8.RuneCountInString(t.Name) > MaxNameLength || !utf8.ValidString(t.Name) {
 		f.Add("name", "must have at most %d characters, in UTF-8", MaxNameLength)
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.Features)) {
+		if !slices.Contains(Features(), name) {
+			f.Add("features."+clip(name), "is not a feature; there is %s", strings.Join(Features(), ", "))
+		}
 	}
 	f = append(f, t.Policy.Check()...)
 	return append(f, t.Payload.Check()...)
@@ -64,5 +79,17 @@ func (p Policy) Check() invalid.Fields {
 	default:
 		f.Add("policy.reactivation", "must be %s or %s", ReactivationConsole, ReactivationAny)
 	}
+	switch p.Validate {
+	case "", ValidateReject, ValidateWarn, ValidateOff:
+	default:
+		f.Add("policy.validate", "must be %s, %s or %s", ValidateReject, ValidateWarn, ValidateOff)
+	}
 	return f
+}
+
+func clip(s string) string {
+	if len(s) > 40 {
+		return strings.ToValidUTF8(s[:40], "") + "..."
+	}
+	return s
 }

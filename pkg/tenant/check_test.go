@@ -30,6 +30,8 @@ func TestCheck(t *testing.T) {
 		"a name that is no text":   {func(t *tenant.Tenant) { t.Name = "\xff" }, "name"},
 		"a format that is none":    {func(t *tenant.Tenant) { t.Payload.Format = "xml" }, "payload.format"},
 		"a path that is none":      {func(t *tenant.Tenant) { t.Payload.Exclude = &[]string{"a..b"} }, "payload.exclude"},
+		"a feature on and off":     {func(t *tenant.Tenant) { t.Features = map[string]bool{"webhooks": false} }, ""},
+		"a feature that is none":   {func(t *tenant.Tenant) { t.Features = map[string]bool{"webhook": true} }, "features.webhook"},
 		"a payload":                {func(t *tenant.Tenant) { t.Payload.Format = webhook.FormatThin }, ""},
 		"the lowest thresholds":    {policy(func(p *tenant.Policy) { p.WarnAfter, p.DisableAfter = new(1), new(2) }), ""},
 		"the highest":              {policy(func(p *tenant.Policy) { p.WarnAfter, p.DisableAfter = new(999_999), new(1_000_000) }), ""},

@@ -15,11 +15,24 @@ type Tenant struct {
 	Open      bool // event types outside the catalogue are accepted
 	Policy    Policy
 	Payload   webhook.Payload // defaults of its webhooks
-	Features  map[string]bool
-	Profile   string // the profile last applied; may be empty
+	Features  map[string]bool // by name; what is not said is on
+	Profile   string          // the profile last applied; may be empty
 	Version   uint64
 	CreatedAt time.Time
 	UpdatedAt time.Time
+}
+
+// FeatureWebhooks is the feature of registering webhooks and being sent events. Without it nothing new is matched, and
+// what was matched before is still sent.
+const FeatureWebhooks = "webhooks"
+
+// Features are the names of all features.
+func Features() []string { return []string{FeatureWebhooks} }
+
+// Has reports whether t has a feature. It does unless it is said that it does not.
+func (t Tenant) Has(feature string) bool {
+	on, said := t.Features[feature]
+	return on || !said
 }
 
 // Policy holds a tenant's own values; nil means the installation's.
@@ -31,6 +44,7 @@ type Policy struct {
 	Timeout             *time.Duration
 	Reactivation        string // "console", "any", or empty
 	KeepAnswers         *bool  // body and headers of receivers' answers are kept in attempts; nil: they are
+	Validate            string // what becomes of events whose data does not fit their type's schema; empty: ValidateOff
 }
 
 // Scope is what an API key may do.
@@ -62,7 +76,9 @@ type APIKey struct {
 	DeveloperClientID string
 	Version           uint64
 	CreatedAt         time.Time
+	UpdatedAt         time.Time // zero: not since it was made
 	ExpiresAt         time.Time // zero: never
+	LastUsedAt        time.Time // zero: never, or not known
 }
 
 // Administrator gets a tenant's notices by mail.
@@ -85,10 +101,13 @@ type EventType struct {
 	Type        string
 	Group       string
 	Description string
-	Kind        string // "normal", "nested" or "nested_pivot"
-	Schema      []byte // JSON Schema 2020-12; may be empty
-	Example     []byte // may be empty
-	Deprecated  bool
-	Attributes  []string // what filters may name; empty: any
+	Kind        string   // "normal", "nested" or "nested_pivot"
+	Schema      []byte   // JSON Schema 2020-12; may be empty
+	Example     []byte   // may be empty
+	Deprecated  bool     // still accepted
+	Attributes  []string // that filters may name; once a type of the catalogue has any, filters may name no others
+	Profile     string   // that brought it; empty: the tenant's own
 	Version     uint64
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
 }

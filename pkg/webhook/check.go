@@ -127,16 +127,20 @@ func checkMap(f *invalid.Fields, name string, m map[string]string, entries, leng
 	}
 }
 
-// reserved are the headers that Doorstep or HTTP itself sets.
+// reserved are the headers that Doorstep or HTTP itself sets, beside those with reservedPrefixes.
 var reserved = []string{
-	"Host", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection", "Keep-Alive", "Te",
+	"Host", "Transfer-Encoding", "Connection", "Keep-Alive", "Te",
 	"Trailer", "Upgrade", "Expect", "Proxy-Connection", "Proxy-Authorization", "User-Agent", "Accept-Encoding", "Traceparent", "Tracestate",
 }
+
+// reservedPrefixes: what says how the body is to be read, what is signed, and what Doorstep tells.
+var reservedPrefixes = []string{"Content-", "Webhook-", "Doorstep-"}
 
 // ReservedHeader reports whether a custom header may not have this name.
 func ReservedHeader(name string) bool {
 	name = http.CanonicalHeaderKey(name)
-	return slices.Contains(reserved, name) || strings.HasPrefix(name, "Webhook-") || strings.HasPrefix(name, "Doorstep-")
+	return slices.Contains(reserved, name) ||
+		slices.ContainsFunc(reservedPrefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 func (w Webhook) checkHeaders(f *invalid.Fields) {
@@ -179,9 +183,9 @@ var pathPattern = regexp.MustCompile(`^[^.\s]+(\.[^.\s]+)*$`)
 func (p Payload) Check() invalid.Fields {
 	var f invalid.Fields
 	switch p.Format {
-	case "", FormatRaw, FormatStandard, FormatCloudEvents, FormatThin:
+	case "", FormatRaw, FormatStandard, FormatCloudEvents, FormatThin, FormatHook:
 	default:
-		f.Add("payload.format", "must be raw, standard, cloudevents or thin")
+		f.Add("payload.format", "must be raw, standard, cloudevents, thin or hook")
 	}
 	if p.Exclude == nil {
 		return f

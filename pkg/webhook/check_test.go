@@ -147,7 +147,7 @@ func TestCheckHeaders(t *testing.T) {
 		"value with a letter ours": {value("ä"), ""},
 	}
 	for _, name := range []string{
-		"Host", "content-length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
+		"Host", "content-length", "Content-Type", "Content-Encoding", "Content-Language", "Transfer-Encoding", "Connection", "Keep-Alive", "TE",
 		"Trailer", "Upgrade", "Expect", "Proxy-Connection", "Proxy-Authorization", "User-Agent", "Accept-Encoding",
 		"traceparent", "tracestate", "webhook-id", "Webhook-Anything", "DOORSTEP-EVENT-TYPE",
 	} {

@@ -105,12 +105,16 @@ const (
 	FormatStandard    Format = "standard"    // {"type","timestamp","data"}
 	FormatCloudEvents Format = "cloudevents" // structured CloudEvents 1.0
 	FormatThin        Format = "thin"        // no data
+	FormatHook        Format = "hook"        // {"hook",attributes,"Id","payload"}, as PlanMill's
 )
+
+// ExcludeAll among the excluded paths excludes the whole of an event's data.
+const ExcludeAll = "*"
 
 // Payload shapes the body. Fields left out (empty, nil) are the tenant's, else the defaults.
 type Payload struct {
 	Format    Format
-	Exclude   *[]string // dotted paths of fields to remove
+	Exclude   *[]string // dotted paths of fields to remove, or ExcludeAll
 	Stringify *bool     // every scalar as a string
 }
 

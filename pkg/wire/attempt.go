@@ -44,7 +44,7 @@ func ReadAttempt(r *kgo.Record) (delivery.Attempt, error) {
 	p := m.GetPhases()
 	return delivery.Attempt{
 		Kind: attemptKinds.from[m.Kind], DeliveryID: m.DeliveryId, RunID: m.RunId, Cause: causes.from[m.Cause],
-		Attempt: int(m.Attempt), Count: int(m.Count), Tenant: m.Tenant, WebhookID: m.WebhookId,
+		Attempt: int(m.Attempt), Count: int(m.Count), Counter: m.Counter, Condition: m.Condition, Tenant: m.Tenant, WebhookID: m.WebhookId,
 		WebhookGeneration: m.WebhookGeneration, EventID: m.EventId, EventType: m.EventType, Lane: m.Lane,
 		ReceivedAt: at(m.ReceivedAt), DueAt: at(m.DueAt), StartedAt: at(m.StartedAt), FinishedAt: at(m.FinishedAt),
 		Outcome: delivery.Outcome{

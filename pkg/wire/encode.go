@@ -2,11 +2,13 @@ package wire
 
 import (
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/event"
 )
 
 // encoder appends the fields of a protobuf message, in the order of their numbers as proto.Marshal does: fields that are
@@ -100,6 +102,50 @@ func (e *encoder) phases(field protowire.Number, p delivery.Phases) {
 	e.close(mark)
 }
 
+// eventRecord appends an EventRecord. Attributes come in any order, as with proto.Marshal.
+func (e *encoder) eventRecord(r *event.Record) {
+	mark := e.open(1)
+	e.text(1, r.ID)
+	e.text(2, r.Tenant)
+	e.text(3, r.Type)
+	e.timestamp(4, r.OccurredAt)
+	e.text(5, r.ExternalReference)
+	for k, v := range r.Attributes {
+		entry := e.open(6)
+		e.text(1, k)
+		e.text(2, v)
+		e.close(entry)
+	}
+	e.bytes(7, r.Data)
+	e.close(mark)
+	e.signed(2, nanos(r.ReceivedAt))
+	if r.IDAssigned {
+		e.number(3, 1)
+	}
+	e.text(4, r.APIKeyID)
+	e.text(5, r.TraceContext)
+}
+
+// timestamp appends a google.protobuf.Timestamp; of the zero time, nothing.
+func (e *encoder) timestamp(field protowire.Number, t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	mark := e.open(field)
+	e.signed(1, t.Unix())
+	e.signed(2, int64(t.Nanosecond()))
+	e.close(mark)
+}
+
+// eventSize is at least the bytes that an EventRecord takes, or a few less.
+func eventSize(r *event.Record) int {
+	n := 96 + len(r.ID) + len(r.Tenant) + len(r.Type) + len(r.ExternalReference) + len(r.Data) + len(r.APIKeyID) + len(r.TraceContext)
+	for k, v := range r.Attributes {
+		n += 8 + len(k) + len(v)
+	}
+	return n
+}
+
 // attempt appends an AttemptRecord.
 func (e *encoder) attempt(a *delivery.Attempt) {
 	o := &a.Outcome
@@ -133,6 +179,8 @@ func (e *encoder) attempt(a *delivery.Attempt) {
 	e.signed(28, int64(a.Count))
 	e.text(29, a.TraceContext)
 	e.signed(30, nanos(a.ReceivedAt))
+	e.text(31, a.Counter)
+	e.text(32, a.Condition)
 }
 
 // attemptSize is about how many bytes an AttemptRecord takes; it spares growing the buffer.

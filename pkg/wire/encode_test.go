@@ -2,16 +2,21 @@ package wire_test
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"pgregory.net/rapid"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
 )
@@ -39,9 +44,65 @@ func TestAttemptIsEncodedAsItsMessage(t *testing.T) {
 	})
 }
 
+// An event is encoded as its message too, but that the attributes come in any order, and entries without a key or value are shorter.
+func TestEventIsEncodedAsItsMessage(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		e := event.Record{
+			Event: drawEvent(t), ReceivedAt: time.Unix(0, rapid.Int64Range(1, 1<<62).Draw(t, "received")).UTC(),
+			IDAssigned: rapid.Bool().Draw(t, "assigned"), APIKeyID: rapid.String().Draw(t, "key"), TraceContext: rapid.String().Draw(t, "trace"),
+		}
+		r, err := wire.Event("events", e)
+		if valid := eventIsUTF8(e.Event); valid != (err == nil) {
+			t.Fatalf("all text is UTF-8: %v, but %v", valid, err)
+		}
+		if err != nil {
+			return
+		}
+		var m pb.EventRecord
+		if err := proto.Unmarshal(r.Value, &m); err != nil || len(m.ProtoReflect().GetUnknown()) > 0 || len(m.Event.ProtoReflect().GetUnknown()) > 0 {
+			t.Fatalf("%v; unknown: %x", err, m.ProtoReflect().GetUnknown())
+		}
+		got, err := wire.ReadEvent(r)
+		if diff := cmp.Diff(e, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Fatalf("%v; read is not what was written: %s", err, diff)
+		}
+		if _, empty := e.Attributes[""]; empty || len(e.Attributes) > 1 || slices.Contains(slices.Collect(maps.Values(e.Attributes)), "") {
+			return
+		}
+		want, err := proto.MarshalOptions{Deterministic: true}.Marshal(&m)
+		if err != nil || !bytes.Equal(r.Value, want) {
+			t.Fatalf("%v; encoded\n%x\nwant\n%x", err, r.Value, want)
+		}
+	})
+}
+
+func eventIsUTF8(e event.Event) bool {
+	for k, v := range e.Attributes {
+		if !utf8.ValidString(k) || !utf8.ValidString(v) {
+			return false
+		}
+	}
+	return utf8.ValidString(e.ExternalReference)
+}
+
+func TestEventIsEncodedWhole(t *testing.T) {
+	r, err := wire.Event("events", sampleEvent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m pb.EventRecord
+	if err := proto.Unmarshal(r.Value, &m); err != nil {
+		t.Fatal(err)
+	}
+	whole(t, m.ProtoReflect())
+	whole(t, m.Event.ProtoReflect())
+}
+
 // A field that is added to the message must be encoded too.
 func TestAttemptIsEncodedWhole(t *testing.T) {
-	r, err := wire.Attempt("attempts", sampleAttempt)
+	a := sampleAttempt
+	a.Counter, a.Condition = sampleAttemptOfLater.Counter, sampleAttemptOfLater.Condition
+	r, err := wire.Attempt("attempts", a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +191,7 @@ func attempts() *rapid.Generator[delivery.Attempt] {
 			FinishedAt: times.Draw(t, "finished"), ReceivedAt: times.Draw(t, "received"), NextAttemptAt: times.Draw(t, "next"),
 			Status:            rapid.SampledFrom([]delivery.Status{delivery.Delivered, delivery.Exhausted}).Draw(t, "status"),
 			WebhookGeneration: rapid.Uint64().Draw(t, "generation"), Instance: text.Draw(t, "instance"),
-			Count: rapid.IntRange(0, 1000).Draw(t, "count"), TraceContext: text.Draw(t, "trace"),
+			Count: rapid.IntRange(0, 1000).Draw(t, "count"), Counter: text.Draw(t, "counter"), Condition: text.Draw(t, "condition"), TraceContext: text.Draw(t, "trace"),
 			Outcome: delivery.Outcome{
 				StatusCode: rapid.IntRange(0, 999).Draw(t, "status code"), ErrorCode: text.Draw(t, "code"), Error: text.Draw(t, "error"),
 				URL: text.Draw(t, "url"), RemoteAddress: text.Draw(t, "remote"), RequestHeaders: headers.Draw(t, "request"),

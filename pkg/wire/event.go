@@ -1,22 +1,24 @@
 package wire
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
 
 	"github.com/doorstep-dev/doorstep/pkg/event"
 )
 
-// Event is the record of an event.
+// Event is the record of an event. It errs if a text is not UTF-8.
 func Event(topic string, e event.Record) (*kgo.Record, error) {
-	return kindEvent.record(topic, e.Key(), &pb.EventRecord{
-		Event: eventToProto(e.Event), ReceivedAt: nanos(e.ReceivedAt), IdAssigned: e.IDAssigned,
-		ApiKeyId: e.APIKeyID, TraceContext: e.TraceContext,
-	})
+	enc := encoder{b: make([]byte, 0, eventSize(&e))}
+	enc.eventRecord(&e)
+	if enc.notUTF8 {
+		return nil, fmt.Errorf("encode event record %q: a text is not UTF-8", e.Key())
+	}
+	return kindEvent.recordOf(topic, e.Key(), enc.b), nil
 }
 
 // ReadEvent decodes a record of `events`. It errs if the record must go to quarantine.
@@ -29,17 +31,6 @@ func ReadEvent(r *kgo.Record) (event.Record, error) {
 		Event: EventFromProto(m.Event), ReceivedAt: at(m.ReceivedAt), IDAssigned: m.IdAssigned,
 		APIKeyID: m.ApiKeyId, TraceContext: m.TraceContext,
 	}, nil
-}
-
-func eventToProto(e event.Event) *pb.Event {
-	m := &pb.Event{
-		Id: e.ID, Tenant: e.Tenant, Type: e.Type, ExternalReference: e.ExternalReference,
-		Attributes: e.Attributes, Data: e.Data,
-	}
-	if !e.OccurredAt.IsZero() {
-		m.OccurredAt = timestamppb.New(e.OccurredAt)
-	}
-	return m
 }
 
 // EventFromProto is the event of the gRPC contract; nil gives the empty event.

@@ -39,7 +39,7 @@ func NewFanout(common delivery.Delivery) (*Fanout, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode what the deliveries of event %q have in common: %w", common.EventID, err)
 	}
-	return &Fanout{common: b, headers: []kgo.RecordHeader{{Key: HeaderRecord, Value: kindDelivery.header}}}, nil
+	return &Fanout{common: b, headers: kindDelivery.headers}, nil
 }
 
 // Delivery is the record of one delivery; ReadDelivery gives its own fields with the common ones.

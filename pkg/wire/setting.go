@@ -33,7 +33,7 @@ func Tenant(topic string, t tenant.Tenant) (*kgo.Record, error) {
 				WarnAfter: optional(t.Policy.WarnAfter), DisableAfter: optional(t.Policy.DisableAfter),
 				MaxWebhooksPerEvent: optional(t.Policy.MaxWebhooksPerEvent), RetryCount: optional(t.Policy.RetryCount),
 				TimeoutSeconds: seconds(t.Policy.Timeout), Reactivation: t.Policy.Reactivation,
-				KeepAnswers: t.Policy.KeepAnswers,
+				KeepAnswers: t.Policy.KeepAnswers, Validate: t.Policy.Validate,
 			},
 			CreatedAt: nanos(t.CreatedAt), UpdatedAt: nanos(t.UpdatedAt),
 		}},
@@ -72,6 +72,7 @@ func EventType(topic string, t tenant.EventType) (*kgo.Record, error) {
 		Setting: &pb.SettingRecord_EventType{EventType: &pb.EventType{
 			Tenant: t.Tenant, Type: t.Type, Group: t.Group, Description: t.Description, Kind: t.Kind,
 			Schema: t.Schema, Example: t.Example, Deprecated: t.Deprecated, Attributes: t.Attributes,
+			Profile: t.Profile, CreatedAt: nanos(t.CreatedAt), UpdatedAt: nanos(t.UpdatedAt),
 		}},
 	})
 }
@@ -106,7 +107,7 @@ func ReadSetting(r *kgo.Record) (any, error) {
 		return tenant.EventType{
 			Tenant: t.GetTenant(), Type: t.GetType(), Group: t.GetGroup(), Description: t.GetDescription(), Kind: t.GetKind(),
 			Schema: t.GetSchema(), Example: t.GetExample(), Deprecated: t.GetDeprecated(), Attributes: t.GetAttributes(),
-			Version: m.Version,
+			Profile: t.GetProfile(), CreatedAt: at(t.GetCreatedAt()), UpdatedAt: at(t.GetUpdatedAt()), Version: m.Version,
 		}, nil
 	}
 	return nil, ErrUnknownSetting
@@ -124,7 +125,7 @@ func tenantFromProto(version uint64, m *pb.Tenant) tenant.Tenant {
 			WarnAfter: fromOptional(p.WarnAfter), DisableAfter: fromOptional(p.DisableAfter),
 			MaxWebhooksPerEvent: fromOptional(p.MaxWebhooksPerEvent), RetryCount: fromOptional(p.RetryCount),
 			Timeout: fromSeconds(p.TimeoutSeconds), Reactivation: p.GetReactivation(),
-			KeepAnswers: p.KeepAnswers,
+			KeepAnswers: p.KeepAnswers, Validate: p.GetValidate(),
 		},
 		CreatedAt: at(m.GetCreatedAt()), UpdatedAt: at(m.GetUpdatedAt()),
 	}

@@ -15,6 +15,7 @@ import (
 var formats = newNames(map[webhook.Format]pb.PayloadFormat{
 	webhook.FormatRaw: pb.PayloadFormat_PAYLOAD_FORMAT_RAW, webhook.FormatStandard: pb.PayloadFormat_PAYLOAD_FORMAT_STANDARD,
 	webhook.FormatCloudEvents: pb.PayloadFormat_PAYLOAD_FORMAT_CLOUDEVENTS, webhook.FormatThin: pb.PayloadFormat_PAYLOAD_FORMAT_THIN,
+	webhook.FormatHook: pb.PayloadFormat_PAYLOAD_FORMAT_HOOK,
 })
 
 // Gone is the record that says that a key of a compacted topic holds nothing any more: a webhook's

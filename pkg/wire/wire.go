@@ -26,11 +26,13 @@ const HeaderRecord = "doorstep-record"
 
 // kind is a message and the version that this program writes and reads.
 type kind struct {
-	name   string
-	header []byte
+	name    string
+	headers []kgo.RecordHeader // all records of the kind share them, and nobody changes them
 }
 
-func newKind(name string) kind { return kind{name, []byte(name + "/1")} }
+func newKind(name string) kind {
+	return kind{name, []kgo.RecordHeader{{Key: HeaderRecord, Value: []byte(name + "/1")}}}
+}
 
 var (
 	kindEvent      = newKind("event")
@@ -54,10 +56,7 @@ func (k kind) record(topic, key string, m proto.Message) (*kgo.Record, error) {
 }
 
 func (k kind) recordOf(topic, key string, value []byte) *kgo.Record {
-	return &kgo.Record{
-		Topic: topic, Key: []byte(key), Value: value,
-		Headers: []kgo.RecordHeader{{Key: HeaderRecord, Value: k.header}},
-	}
+	return &kgo.Record{Topic: topic, Key: []byte(key), Value: value, Headers: k.headers}
 }
 
 // read checks the header and decodes the value into m.
@@ -76,7 +75,7 @@ func (k kind) checkHeader(headers []kgo.RecordHeader) error {
 		if h.Key != HeaderRecord {
 			continue
 		}
-		if string(h.Value) == string(k.header) {
+		if string(h.Value) == string(k.headers[0].Value) {
 			return nil
 		}
 		name, version, _ := strings.Cut(string(h.Value), "/")

@@ -61,6 +61,10 @@ var (
 			Phases:          delivery.Phases{DNS: 1, Connect: 2, TLS: 3, FirstByte: 4, Total: 5, Reused: true},
 		},
 	}
+	sampleAttemptOfLater = delivery.Attempt{ // fields added since the golden file of sampleAttempt
+		Kind: delivery.KindConditionError, Tenant: "acme", WebhookID: "w-1", EventID: "event-1", EventType: "card.updated", ReceivedAt: at(1), FinishedAt: at(4),
+		Count: 7, Counter: "matcher-0.dwm1", Condition: "0123456789abcdef", Outcome: delivery.Outcome{ErrorCode: "condition_error", Error: "no such key: a"},
+	}
 	sampleNotice = failure.Notice{
 		ID: "n-1", Kind: failure.NoticeMailed, Tenant: "acme", WebhookID: "w-1", Generation: 2, FailStreak: 250, FailStreakStartedAt: at(1),
 		RaisedAt: at(2), LastStatusCode: 500, LastError: "the receiver answered 500", NoticeID: "n-0", MailTo: "admin@example.com", MailedAt: at(3),
@@ -101,6 +105,9 @@ var (
 	sampleTenantOfLater = tenant.Tenant{ // fields added since the golden file of sampleTenant
 		ID: "acme", Policy: tenant.Policy{KeepAnswers: new(false)}, Version: 10,
 	}
+	sampleTenantThatValidates = tenant.Tenant{ // fields added since the golden file of sampleTenantOfLater
+		ID: "acme", Policy: tenant.Policy{Validate: "warn"}, Version: 11,
+	}
 	sampleKey = tenant.APIKey{
 		ID: "key-1", Tenant: "acme", Name: "CI", Prefix: "dsk_abcd", Hash: [32]byte{1, 2, 3}, Scopes: tenant.Scopes(), DeveloperClientID: "client-1",
 		Version: 4, CreatedAt: at(1), ExpiresAt: at(2),
@@ -111,6 +118,7 @@ var (
 		Tenant: "acme", Type: "card.updated", Group: "Card", Description: "a card changed", Kind: "normal", Schema: []byte(`{}`), Example: []byte(`{"id":1}`),
 		Deprecated: true, Attributes: []string{"eventUser"}, Version: 6,
 	}
+	sampleTypeOfLater = tenant.EventType{Tenant: "acme", Type: "a.b", Profile: "vplan", Version: 7, CreatedAt: at(1), UpdatedAt: at(2)} // likewise
 	sampleQuarantined = wire.Quarantined{
 		Position: delivery.Position{Topic: "doorstep.events", Partition: 1, Offset: 2}, Reason: "header is missing", Reader: "matcher", QuarantinedAt: at(1),
 		Key: []byte("k"), Value: []byte{0xff}, Headers: []delivery.Header{{Name: "h", Value: "v"}},
@@ -148,11 +156,14 @@ func codecs() map[string]codec {
 		"webhook-sealed":              {sampleWebhookSealed, func() (*kgo.Record, error) { return wire.Webhook("t", sampleWebhookSealed) }, readWebhook},
 		"setting-tenant":              {sampleTenant, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenant) }, wire.ReadSetting},
 		"setting-tenant-later":        {sampleTenantOfLater, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenantOfLater) }, wire.ReadSetting},
+		"setting-tenant-validates":    {sampleTenantThatValidates, func() (*kgo.Record, error) { return wire.Tenant("t", sampleTenantThatValidates) }, wire.ReadSetting},
 		"setting-api-key":             {sampleKey, func() (*kgo.Record, error) { return wire.APIKey("t", sampleKey) }, wire.ReadSetting},
 		"setting-administrator":       {sampleAdministrator, func() (*kgo.Record, error) { return wire.Administrator("t", sampleAdministrator) }, wire.ReadSetting},
+		"attempt-later":               {sampleAttemptOfLater, func() (*kgo.Record, error) { return wire.Attempt("t", sampleAttemptOfLater) }, as(wire.ReadAttempt)},
 		"notice-later":                {sampleNoticeOfLater, func() (*kgo.Record, error) { return wire.Notice("t", sampleNoticeOfLater) }, as(wire.ReadNotice)},
 		"setting-administrator-later": {sampleAdministratorOfLater, func() (*kgo.Record, error) { return wire.Administrator("t", sampleAdministratorOfLater) }, wire.ReadSetting},
 		"setting-event-type":          {sampleType, func() (*kgo.Record, error) { return wire.EventType("t", sampleType) }, wire.ReadSetting},
+		"setting-event-type-later":    {sampleTypeOfLater, func() (*kgo.Record, error) { return wire.EventType("t", sampleTypeOfLater) }, wire.ReadSetting},
 		"quarantine": {sampleQuarantined, func() (*kgo.Record, error) {
 			r := &kgo.Record{Topic: "doorstep.events", Partition: 1, Offset: 2, Key: []byte("k"), Value: []byte{0xff}, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("v")}}}
 			return wire.Quarantine("t", "matcher", r, errors.New("header is missing"), at(1))

@@ -44,34 +44,34 @@ func administratorView(a tenant.Administrator) Administrator {
 func (s *Service) routeAdministrators(api huma.API) {
 	add(s, api, route{
 		id: "list-administrators", method: http.MethodGet, path: "administrators", scope: tenant.ScopeAdmin,
-		summary: "List the tenant's administrators, oldest first",
+		summary: "List the tenant's administrators, oldest first", list: listOf[Administrator](sqlstore.AdministratorList(noticeKinds())),
 	}, s.listAdministrators)
 	add(s, api, route{
 		id: "create-administrator", method: http.MethodPost, path: "administrators", scope: tenant.ScopeAdmin,
 		summary: "Add an administrator, who is mailed when webhooks fail",
-		status:  http.StatusCreated, body: AdministratorInput{}, maxBody: maxBody, problems: []int{409, 413},
+		status:  http.StatusCreated, body: AdministratorInput{}, maxBody: maxBody, once: true, problems: []int{409, 413},
 	}, s.createAdministrator)
 	add(s, api, route{
 		id: "get-administrator", method: http.MethodGet, path: "administrators/{id}", scope: tenant.ScopeAdmin,
-		summary: "Show an administrator", problems: []int{404},
+		summary: "Show an administrator", tags: true, problems: []int{404}, list: oneOf[Administrator](),
 	}, s.getAdministrator)
 	add(s, api, route{
 		id: "patch-administrator", method: http.MethodPatch, path: "administrators/{id}", scope: tenant.ScopeAdmin,
 		summary: "Change an administrator (merge patch, RFC 7396)", body: AdministratorInput{},
-		media: "application/merge-patch+json", maxBody: maxBody, problems: []int{404, 409, 413},
+		media: "application/merge-patch+json", maxBody: maxBody, tags: true, problems: []int{404, 409, 413},
 	}, s.patchAdministrator)
 	add(s, api, route{
 		id: "delete-administrator", method: http.MethodDelete, path: "administrators/{id}", scope: tenant.ScopeAdmin,
-		summary: "Remove an administrator, who is mailed no more", status: http.StatusNoContent, problems: []int{404},
+		summary: "Remove an administrator, who is mailed no more", status: http.StatusNoContent, tags: true, problems: []int{404, 409},
 	}, s.deleteAdministrator)
 }
 
-func (s *Service) listAdministrators(ctx context.Context, in *listInput) (*output[[]Administrator], error) {
+func (s *Service) listAdministrators(ctx context.Context, _ *noInput) (*output[[]Administrator], error) {
 	store, err := s.sql()
 	if err != nil {
 		return nil, err
 	}
-	administrators, next, err := store.Administrators(ctx, callerOf(ctx).Tenant, in.page())
+	administrators, found, err := store.Administrators(ctx, callerOf(ctx).Tenant, queryOf(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +79,10 @@ func (s *Service) listAdministrators(ctx context.Context, in *listInput) (*outpu
 	for i, a := range administrators {
 		views[i] = administratorView(a)
 	}
-	return replyList(ctx, views, next), nil
+	return replyList(ctx, views, found), nil
 }
 
-func (s *Service) createAdministrator(ctx context.Context, in *rawInput) (*output[Administrator], error) {
+func (s *Service) createAdministrator(ctx context.Context, in *rawInput) (*tagged[Administrator], error) {
 	now := time.Now().UTC()
 	a, err := patchedAdministrator(tenant.Administrator{}, in.RawBody)
 	if err != nil {
@@ -94,10 +94,12 @@ func (s *Service) createAdministrator(ctx context.Context, in *rawInput) (*outpu
 	}
 	a.ID, a.Tenant = uuid.Must(uuid.NewV7()).String(), callerOf(ctx).Tenant
 	a.CreatedAt, a.UpdatedAt = now, now
-	if a, err = store.CreateAdministrator(ctx, a); err != nil {
+	a.Version = 1
+	answering(ctx, func() any { return replyTagged(ctx, a.Version, administratorView(a)) })
+	if a, err = store.CreateAdministrator(ctx, authorOf(ctx), a); err != nil {
 		return nil, orTaken(err)
 	}
-	return reply(ctx, administratorView(a)), nil
+	return replyTagged(ctx, a.Version, administratorView(a)), nil
 }
 
 // orTaken is err, or the problem that the tenant has the e-mail address already.
@@ -114,10 +116,14 @@ func readAdministrator(ctx context.Context, store *sqlstore.Store, id string) (t
 	if err := checkID(id); err != nil {
 		return tenant.Administrator{}, err
 	}
-	return store.Administrator(ctx, callerOf(ctx).Tenant, id)
+	a, err := store.Administrator(ctx, callerOf(ctx).Tenant, id)
+	if err == nil {
+		err = unmet(ctx, a.Version)
+	}
+	return a, err
 }
 
-func (s *Service) getAdministrator(ctx context.Context, in *idInput) (*output[Administrator], error) {
+func (s *Service) getAdministrator(ctx context.Context, in *idInput) (*tagged[Administrator], error) {
 	store, err := s.sql()
 	if err != nil {
 		return nil, err
@@ -126,10 +132,10 @@ func (s *Service) getAdministrator(ctx context.Context, in *idInput) (*output[Ad
 	if err != nil {
 		return nil, err
 	}
-	return reply(ctx, administratorView(a)), nil
+	return replyTagged(ctx, a.Version, administratorView(a)), nil
 }
 
-func (s *Service) patchAdministrator(ctx context.Context, in *idRawInput) (*output[Administrator], error) {
+func (s *Service) patchAdministrator(ctx context.Context, in *idRawInput) (*tagged[Administrator], error) {
 	store, err := s.sql()
 	if err != nil {
 		return nil, err
@@ -143,12 +149,12 @@ func (s *Service) patchAdministrator(ctx context.Context, in *idRawInput) (*outp
 			return tenant.Administrator{}, err
 		}
 		a.UpdatedAt = time.Now().UTC()
-		return store.UpdateAdministrator(ctx, a)
+		return store.UpdateAdministrator(ctx, authorOf(ctx), a)
 	})
 	if err != nil {
 		return nil, orTaken(err)
 	}
-	return reply(ctx, administratorView(a)), nil
+	return replyTagged(ctx, a.Version, administratorView(a)), nil
 }
 
 func (s *Service) deleteAdministrator(ctx context.Context, in *idInput) (*noOutput, error) {
@@ -156,10 +162,12 @@ func (s *Service) deleteAdministrator(ctx context.Context, in *idInput) (*noOutp
 	if err != nil {
 		return nil, err
 	}
-	if err := checkID(in.ID); err != nil {
-		return nil, err
-	}
-	return nil, store.DeleteAdministrator(ctx, callerOf(ctx).Tenant, in.ID)
+	return nil, remove(ctx, func() (uint64, error) {
+		a, err := readAdministrator(ctx, store, in.ID)
+		return a.Version, err
+	}, func(version uint64) error {
+		return store.DeleteAdministrator(ctx, authorOf(ctx), callerOf(ctx).Tenant, in.ID, version)
+	})
 }
 
 // patchedAdministrator is a with a merge patch (RFC 7396) applied.

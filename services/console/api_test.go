@@ -3,7 +3,10 @@ package console_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
+	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 	"github.com/doorstep-dev/doorstep/services/console"
 )
@@ -105,7 +109,7 @@ func TestKeysAndScopes(t *testing.T) {
 	if got := data[console.Webhook](t, c.as(reader.Key, "GET", path, "")); got.Secret != "" {
 		t.Error("a key that may only read is told the secret")
 	}
-	if got := data[console.Webhook](t, c.as(writer.Key, "POST", "/api/v1/webhooks", minimal)); !got.ThirdParty || got.DeveloperClientID != "app" || got.APIKeyID != writer.ID {
+	if got := data[console.Webhook](t, c.as(writer.Key, "POST", "/api/v1/webhooks", minimal)); !got.ThirdParty || *got.DeveloperClientID != "app" || *got.APIKeyID != writer.ID {
 		t.Errorf("made by an application's key: %+v", got)
 	}
 	me := data[console.Me](t, c.as(writer.Key, "GET", "/api/v1/me", ""))
@@ -216,6 +220,58 @@ func TestPublish(t *testing.T) {
 	}
 }
 
+// The policy of a tenant says what becomes of data that does not fit its type's schema.
+func TestPublishIsValidated(t *testing.T) {
+	t.Parallel()
+	c := ready(t)
+	r, err := wire.EventType(topics(t, c.cfg.Kafka).Settings, tenant.EventType{
+		Tenant: "default", Type: "card.updated", Schema: []byte(`{"properties":{"current":{"properties":{"id":{"type":"string","maxLength":5}}}}}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := c.cfg.Kafka.NewClient("test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	const events, misfit = "/api/v1/events", `{"type":"card.updated","data":{"current":{"id":"s3cret"}}}`
+	policy := func(validate string) {
+		c.do(200, "PATCH", "/api/v1/tenants/default", `{"policy":{"validate":`+validate+`}}`)
+	}
+	answers := func(status int, body string) (a answer) {
+		t.Helper()
+		eventually(t, func() error { // the policy takes effect within a second
+			if a = c.as(bootKey, "POST", events, body); a.status != status {
+				return errors.New(a.text)
+			}
+			return nil
+		})
+		return a
+	}
+	policy(`"reject"`)
+	if a := answers(422, misfit); len(a.Errors) != 1 || a.Errors[0].Field != "data.current.id" || !strings.Contains(a.Errors[0].Message, "5") || strings.Contains(a.text, "s3cret") {
+		t.Errorf("refused: %s", a.text)
+	}
+	if a := answers(422, `[{"type":"card.updated"},`+misfit+`]`); len(a.Errors) != 1 || a.Errors[0].Field != "[1].data.current.id" || !a.Results[0].Accepted {
+		t.Errorf("an array, refused in part: %s", a.text)
+	}
+	policy(`"warn"`)
+	if got := data[console.EventAccepted](t, answers(202, misfit)); len(got.Warnings) != 1 || got.Warnings[0].Field != "data.current.id" {
+		t.Errorf("taken with a warning: %+v", got)
+	}
+	policy(`null`)
+	eventually(t, func() error {
+		if a := c.do(202, "POST", events, misfit); strings.Contains(a.text, "warnings") {
+			return errors.New(a.text)
+		}
+		return nil
+	})
+}
+
 func TestPublishFaults(t *testing.T) {
 	t.Parallel()
 	c := ready(t)
@@ -310,17 +366,71 @@ func TestTheRestOfTheAddress(t *testing.T) {
 	for name := range api.Components.Schemas {
 		schemas = append(schemas, name)
 	}
-	if want := "delete /api/v1/administrators/{id},delete /api/v1/api-keys/{id},delete /api/v1/tenants/{id},delete /api/v1/webhooks/{id}," +
-		"get /api/v1/administrators,get /api/v1/administrators/{id},get /api/v1/api-keys,get /api/v1/attempts/tail,get /api/v1/audit," +
-		"get /api/v1/deliveries,get /api/v1/deliveries/{id},get /api/v1/deliveries/{id}/payload,get /api/v1/events,get /api/v1/events/{id}," +
-		"get /api/v1/jobs,get /api/v1/jobs/{id},get /api/v1/mails,get /api/v1/mails/{id},get /api/v1/me,get /api/v1/tenants," +
-		"get /api/v1/tenants/{id},get /api/v1/webhooks,get /api/v1/webhooks/{id},patch /api/v1/administrators/{id},patch /api/v1/tenants/{id}," +
-		"patch /api/v1/webhooks/{id},post /api/v1/administrators,post /api/v1/api-keys,post /api/v1/deliveries/{id}/resend,post /api/v1/events," +
-		"post /api/v1/tenants,post /api/v1/webhooks,post /api/v1/webhooks/{id}/discard,post /api/v1/webhooks/{id}/pause," +
-		"post /api/v1/webhooks/{id}/release,post /api/v1/webhooks/{id}/resume,post /api/v1/webhooks/{id}/rotate-secret"; sorted(routes) != want {
-		t.Errorf("routes: %s", sorted(routes))
+	if d := cmp.Diff(apiRoutes(), byPath(routes)); d != "" {
+		t.Errorf("routes (-want +got):\n%s", d)
 	}
-	if !slices.Contains(schemas, "Problem") || slices.Contains(schemas, "ErrorModel") || !slices.Contains(schemas, "WebhookInput") {
+	if !slices.Contains(schemas, "Problem") || slices.Contains(schemas, "ErrorModel") || !slices.Contains(schemas, "WebhookBody") {
 		t.Errorf("schemas: %s", sorted(schemas))
 	}
+}
+
+// apiRoutes are the paths of the API with their methods, a line for each.
+func apiRoutes() []string {
+	lines := strings.Split(strings.TrimSpace(`
+		/api/v1/administrators get post
+		/api/v1/administrators/{id} delete get patch
+		/api/v1/api-keys get post
+		/api/v1/api-keys/{id} delete get patch
+		/api/v1/attempts/tail get
+		/api/v1/audit get
+		/api/v1/audit-log get
+		/api/v1/deliveries get
+		/api/v1/deliveries/{id} get
+		/api/v1/deliveries/{id}/payload get
+		/api/v1/deliveries/{id}/resend post
+		/api/v1/event-types get post put
+		/api/v1/event-types/{type} delete get put
+		/api/v1/event-types/{type}/schema get
+		/api/v1/events get post
+		/api/v1/events/{id} get
+		/api/v1/explain get
+		/api/v1/jobs get
+		/api/v1/jobs/{id} delete get patch
+		/api/v1/mails get
+		/api/v1/mails/{id} get
+		/api/v1/me get
+		/api/v1/profiles get post
+		/api/v1/profiles/{id} delete get patch
+		/api/v1/tenants get post
+		/api/v1/tenants/{id} delete get patch
+		/api/v1/webhooks get post
+		/api/v1/webhooks/events get
+		/api/v1/webhooks/try post
+		/api/v1/webhooks/{id} delete get patch
+		/api/v1/webhooks/{id}/discard post
+		/api/v1/webhooks/{id}/pause post
+		/api/v1/webhooks/{id}/recover post
+		/api/v1/webhooks/{id}/release post
+		/api/v1/webhooks/{id}/resume post
+		/api/v1/webhooks/{id}/rotate-secret post
+		/api/v1/webhooks/{id}/test post
+		/api/v1/webhooks/{id}/try post`), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return lines
+}
+
+// byPath are routes, each a method and a path, as apiRoutes has them.
+func byPath(routes []string) []string {
+	methods := map[string][]string{}
+	for _, r := range routes {
+		method, path, _ := strings.Cut(r, " ")
+		methods[path] = append(methods[path], method)
+	}
+	var lines []string
+	for _, path := range slices.Sorted(maps.Keys(methods)) {
+		lines = append(lines, path+" "+strings.Join(slices.Sorted(slices.Values(methods[path])), " "))
+	}
+	return lines
 }

@@ -176,21 +176,28 @@ func schemaOf(t *testing.T, f *frailSQL) string {
 // things are what requests are about; each set is for one round.
 type things struct {
 	// webhooks
-	read, patch, remove, rotate, pause, resume, release, discard string
-	webDeactivate, webPause, webResume, webRelease, webDiscard   string
-	administrator, leaving                                       string // administrators
-	tenant, ending                                               string // tenants
-	key, job, mail, event, delivery                              string
-	newName                                                      string
+	read, patch, remove, rotate, pause, resume, release, discard, recover, test string
+	webDeactivate, webPause, webResume, webRelease, webDiscard, webTest         string
+	administrator, leaving                                                      string // administrators
+	tenant, ending                                                              string // tenants
+	patching, returning                                                         string // tenants with a profile
+	key, leavingKey, job, mail, event, delivery                                 string
+	resting, cancelled                                                          string // jobs
+	eventType, eventTypeGoing                                                   string
+	newName                                                                     string
 }
+
+// typeName is a name as event types have them.
+func typeName(name string) string { return strings.ReplaceAll(name, "-", "_") }
 
 // noThings are ids of nothing.
 func noThings() things {
 	id := uuid.NewString
 	return things{
-		read: id(), patch: id(), remove: id(), rotate: id(), pause: id(), resume: id(), release: id(), discard: id(),
+		read: id(), patch: id(), remove: id(), rotate: id(), pause: id(), resume: id(), release: id(), discard: id(), recover: id(), test: id(), webTest: id(), resting: id(), cancelled: id(),
 		webDeactivate: id(), webPause: id(), webResume: id(), webRelease: id(), webDiscard: id(),
-		administrator: id(), leaving: id(), tenant: "t-" + strings.ToLower(rand.Text()), ending: "t-" + strings.ToLower(rand.Text()), key: id(), job: id(), mail: id(), event: "e-" + rand.Text(), delivery: id(), newName: "n-" + strings.ToLower(rand.Text()),
+		eventType: "t" + strings.ToLower(rand.Text()), eventTypeGoing: "t" + strings.ToLower(rand.Text()),
+		administrator: id(), leaving: id(), tenant: "t-" + strings.ToLower(rand.Text()), ending: "t-" + strings.ToLower(rand.Text()), patching: "t-" + strings.ToLower(rand.Text()), returning: "t-" + strings.ToLower(rand.Text()), key: id(), leavingKey: id(), job: id(), mail: id(), event: "e-" + rand.Text(), delivery: id(), newName: "n-" + strings.ToLower(rand.Text()),
 	}
 }
 
@@ -198,18 +205,26 @@ func noThings() things {
 func (w *world) make() things {
 	w.t.Helper()
 	x := noThings()
-	for _, id := range []*string{&x.read, &x.patch, &x.remove, &x.rotate, &x.pause, &x.resume, &x.release, &x.discard, &x.webDeactivate, &x.webPause, &x.webResume, &x.webRelease, &x.webDiscard} {
+	for _, id := range []*string{&x.read, &x.patch, &x.remove, &x.rotate, &x.pause, &x.resume, &x.release, &x.discard, &x.recover, &x.test, &x.webTest, &x.webDeactivate, &x.webPause, &x.webResume, &x.webRelease, &x.webDiscard} {
 		*id = w.create(minimal).ID
 	}
 	for _, id := range []string{x.resume, x.webResume} {
 		w.do(200, "POST", "/api/v1/webhooks/"+id+"/pause", "")
 	}
 	x.key = w.running.key(`{"name":"k","scopes":["events"]}`).ID
+	x.leavingKey = w.running.key(`{"name":"k","scopes":["events"]}`).ID
 	x.administrator = data[console.Administrator](w.t, w.do(201, "POST", "/api/v1/administrators", `{"email":"`+x.newName+`@example.com"}`)).ID
 	x.leaving = data[console.Administrator](w.t, w.do(201, "POST", "/api/v1/administrators", `{"email":"leaving-`+x.newName+`@example.com"}`)).ID
+	w.do(201, "POST", "/api/v1/event-types", `{"type":"`+x.eventType+`","schema":{}}`)
+	w.do(201, "POST", "/api/v1/event-types", `{"type":"`+x.eventTypeGoing+`"}`)
 	w.do(201, "POST", "/api/v1/tenants", `{"id":"`+x.tenant+`"}`)
 	w.do(201, "POST", "/api/v1/tenants", `{"id":"`+x.ending+`"}`)
-	x.job = data[console.Job](w.t, w.do(202, "POST", "/api/v1/webhooks/"+x.read+"/release", "")).ID
+	for _, of := range []string{x.patching, x.returning} {
+		w.do(200, "POST", "/api/v1/profiles", `{"profile":"away","event_types":[{"type":"a"}]}`, "Doorstep-Tenant", of)
+	}
+	for _, job := range []*string{&x.job, &x.resting, &x.cancelled} {
+		*job = data[console.Job](w.t, w.do(202, "POST", "/api/v1/webhooks/"+x.read+"/release", "")).ID
+	}
 	e := w.event(published(x.event, time.Now().UTC().Truncate(time.Microsecond)))
 	d := matched(e, x.read)
 	at := w.deliver(w.topics.Deliveries, d)
@@ -243,6 +258,9 @@ func (w *world) ask(c call) reply {
 	}
 	client := &w.running.client
 	r.Header.Set("Authorization", "Bearer "+bootKey)
+	if c.of != "" {
+		r.Header.Set("Doorstep-Tenant", c.of)
+	}
 	if c.who != nil {
 		client = &c.who.client
 		r.Header.Set("Origin", "http://"+w.svc.Addr())

@@ -25,7 +25,12 @@ func decode(raw []byte, into any, prefix string) invalid.Fields {
 		f.Add(orBody(prefix), "is not valid JSON%s", where(raw))
 		return f
 	}
-	checkNames(raw, reflect.TypeOf(into).Elem(), prefix, &f)
+	shape := reflect.TypeOf(into).Elem()
+	if shape.Kind() == reflect.Struct && isNull(raw) {
+		f.Add(orBody(prefix), "must be an object, not null")
+		return f
+	}
+	checkNames(raw, shape, prefix, &f)
 	var wrong *json.UnmarshalTypeError
 	if err := json.Unmarshal(raw, into); errors.As(err, &wrong) {
 		f.Add(orBody(strings.TrimSuffix(prefix+wrong.Field, ".")), "must be %s, not %s", kindName(wrong.Type), firstWord(wrong.Value))
@@ -94,6 +99,14 @@ const notAField = "is not a field of this"
 func checkNames(raw json.RawMessage, t reflect.Type, prefix string, f *invalid.Fields) {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
+	}
+	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct {
+		var items []json.RawMessage
+		_ = json.Unmarshal(raw, &items) // what is no array is refused when it is read
+		for i, item := range items {
+			checkNames(item, t.Elem(), fmt.Sprintf("%s[%d].", strings.TrimSuffix(prefix, "."), i), f)
+		}
+		return
 	}
 	var object map[string]json.RawMessage
 	if t.Kind() != reflect.Struct || json.Unmarshal(raw, &object) != nil {

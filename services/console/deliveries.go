@@ -12,6 +12,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/history"
+	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
@@ -30,26 +31,27 @@ type payloadOutput struct {
 func (s *Service) routeDeliveries(api huma.API) {
 	add(s, api, route{
 		id: "list-deliveries", method: http.MethodGet, path: "deliveries", summary: "List deliveries, newest first",
-		scope: tenant.ScopeDeliveriesRead,
+		scope: tenant.ScopeDeliveriesRead, list: listOf[Delivery](deliveryList()),
 	}, s.listDeliveries)
 	add(s, api, route{
 		id: "get-delivery", method: http.MethodGet, path: "deliveries/{id}", summary: "Show a delivery with the attempts of every run",
-		scope: tenant.ScopeDeliveriesRead, problems: []int{404},
+		scope: tenant.ScopeDeliveriesRead, problems: []int{404}, list: oneOf[DeliveryDetail](),
 	}, s.getDelivery)
 	add(s, api, route{
 		id: "get-delivery-payload", method: http.MethodGet, path: "deliveries/{id}/payload",
 		summary: "Show the bytes that the receiver gets, while the log keeps them", scope: tenant.ScopeDeliveriesRead, problems: []int{404, 410},
-		answers: map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}},
+		answers: map[string]*huma.MediaType{"*/*": {Schema: &huma.Schema{Description: "Any bytes; JSON, unless an event was published that is none"}}},
 	}, s.getPayload)
 	add(s, api, route{
-		id: "resend-delivery", method: http.MethodPost, path: "deliveries/{id}/resend",
+		id: "resend-delivery", sends: true, method: http.MethodPost, path: "deliveries/{id}/resend",
 		summary: "Send a delivery again, with the same bytes and id; a run that is still under way goes on",
-		scope:   tenant.ScopeDeliveries, status: http.StatusAccepted, problems: []int{404, 409, 410},
+		scope:   tenant.ScopeDeliveries, status: http.StatusAccepted, once: true, problems: []int{404, 409, 410},
 	}, s.resend)
 }
 
-func (s *Service) listDeliveries(ctx context.Context, in *deliveriesInput) (*output[[]Delivery], error) {
-	f, err := in.filter(callerOf(ctx).Tenant)
+func (s *Service) listDeliveries(ctx context.Context, _ *noInput) (*output[[]Delivery], error) {
+	q := queryOf(ctx)
+	f, err := deliveryFilter(callerOf(ctx).Tenant, q)
 	if err != nil {
 		return nil, err
 	}
@@ -57,11 +59,15 @@ func (s *Service) listDeliveries(ctx context.Context, in *deliveriesInput) (*out
 	if err != nil {
 		return nil, err
 	}
-	listed, next, err := store.Deliveries(ctx, f, in.page(in.Sort))
+	listed, next, err := store.Deliveries(ctx, f, historyPage(q))
 	if err != nil {
 		return nil, err
 	}
-	return replyList(ctx, listedViews(listed, time.Now()), next), nil
+	found, err := foundOf(next, q, func() (sqlhistory.Total, error) { return store.DeliveriesTotal(ctx, f) })
+	if err != nil {
+		return nil, err
+	}
+	return replyList(ctx, listedViews(listed, time.Now()), found), nil
 }
 
 func (s *Service) getDelivery(ctx context.Context, in *idInput) (*output[DeliveryDetail], error) {

@@ -51,12 +51,23 @@ func (s *Service) resend(ctx context.Context, in *idInput) (*output[Resent], err
 	if err != nil {
 		return nil, err
 	}
-	d = d.Again(s.runs.next(row.RunID, time.Now()), delivery.CauseResend)
-	if err := s.send(ctx, d); err != nil {
+	before, again := promised[output[Resent]](ctx)
+	run := before.Body.Data.RunID
+	if !again {
+		run = s.runs.next(row.RunID, time.Now())
+	}
+	d = d.Again(run, causeAgain(row.Cause, delivery.CauseResend))
+	out := reply(ctx, Resent{ID: d.ID, RunID: d.RunID})
+	if _, started := delivery.RunStartedAt(row.RunID); again && started && row.RunID >= run { // the first run sorts anywhere
+		return out, nil // it was written, and who did died before it could say so
+	}
+	answering(ctx, func() any { return out })
+	about := sqlstore.Subject{Kind: sqlstore.KindDelivery, ID: d.ID, Tenant: d.Tenant}
+	if err := s.noted(ctx, about, map[string]any{"run_id": d.RunID, "webhook_id": d.WebhookID}, func() error { return s.send(ctx, d) }); err != nil {
 		return nil, err
 	}
 	s.log.Info("delivery is sent again", "delivery", d.ID, "run", d.RunID, "webhook", d.WebhookID, "key", callerOf(ctx).Key.ID)
-	return reply(ctx, Resent{ID: d.ID, RunID: d.RunID}), nil
+	return out, nil
 }
 
 // resendable errs if there is nobody to send a delivery to.

@@ -86,9 +86,19 @@ func TestDeliveriesAreFiltered(t *testing.T) {
 			"filter[created_at][gte]=" + at(3) + "&filter[created_at][lt]=" + at(1): "",
 			"filter[created_at][gte]=" + url.QueryEscape(t0.In(time.FixedZone("", 7200)).Format(time.RFC3339Nano)) + "&limit=1": "e3",
 		} {
-			list := data[[]console.Delivery](t, r.do(200, "GET", deliveriesPath+"?"+query, ""))
+			a := r.do(200, "GET", deliveriesPath+"?total=true&"+query, "")
+			list := data[[]console.Delivery](t, a)
 			if got := strings.Join(names(list), " "); got != want {
 				t.Errorf("%s: %s, want %s", query, got, want)
+			}
+			if total := *a.Meta.Total; total != len(list) && !strings.Contains(query, "limit") || total < len(list) || a.Meta.TotalCapped {
+				t.Errorf("%s: total %d", query, total)
+			}
+		}
+		first := data[[]console.Delivery](t, r.do(200, "GET", deliveriesPath+"?limit=1", ""))[0]
+		for _, path := range []string{deliveriesPath + "/" + first.ID + "?show=event_id", deliveriesPath + "/" + first.ID + "?show=event_id,status&hide=status"} {
+			if a := r.do(200, "GET", path, ""); string(a.Data) != `{"id":"`+first.ID+`","event_id":"e3"}` {
+				t.Errorf("%s: %s", path, a.Data)
 			}
 		}
 		list := data[[]console.Delivery](t, r.do(200, "GET", deliveriesPath, "", "Doorstep-Tenant", "acme"))
@@ -147,34 +157,40 @@ func TestListsSayWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	for query, want := range map[string]string{ // of the first fault
-		"deliveries?limit=0":                                          "limit: expected number >= 1",
-		"deliveries?limit=501":                                        "limit: expected number <= 500",
+		"deliveries?limit=0":                                          "limit: must be a whole number from 1 to 500",
+		"deliveries?limit=501":                                        "limit: must be a whole number from 1 to 500",
 		"deliveries?limit=x":                                          "limit: ",
-		"deliveries?sort=name":                                        "sort: expected value to be one of",
-		"deliveries?sort=received_at":                                 "sort: expected value to be one of",
-		"deliveries?status=delivered":                                 "status: is not a parameter of this; there are limit, cursor, sort, filter[webhook_id]",
-		"deliveries?filter[colour]=red":                               "filter[colour]: is not a parameter of this",
-		"deliveries?filter=x":                                         "filter: is not a parameter of this",
-		"deliveries?filter[created_at]=2026-01-01T00:00:00Z":          "filter[created_at]: is not a parameter of this",
-		"deliveries?filter[created_at][eq]=x":                         "filter[created_at][eq]: is not a parameter of this",
+		"deliveries?sort=name":                                        `sort: "name" is not a field of this list; there are created_at`,
+		"deliveries?sort=status":                                      `sort: "status" is not one that this list is sorted by; there are created_at`,
+		"deliveries?status=delivered":                                 "status: is not a parameter of this; there are limit, cursor, sort, total, show, hide, filter[webhook_id], filter[event_id]",
+		"deliveries?filter[colour]=red":                               `filter[colour]: "colour" is not a field of this list; there are webhook_id, event_id, event_type, external_reference, status, created_at`,
+		"deliveries?filter=x":                                         "filter: must be filter[field] or filter[field][operator]; there are the fields webhook_id",
+		"deliveries?filter[created_at]=2026-01-01T00:00:00Z":          `filter[created_at]: "eq" is not an operator of created_at; there are gt, gte, lt, lte`,
+		"deliveries?filter[created_at][eq]=x":                         `filter[created_at][eq]: "eq" is not an operator of created_at; there are gt, gte, lt, lte`,
 		"deliveries?filter[webhook_id]=x":                             "filter[webhook_id]: ",
 		"deliveries?filter[webhook_id]=":                              "filter[webhook_id]: needs a value",
 		"deliveries?filter[status]=":                                  "filter[status]: needs a value",
-		"deliveries?filter[status]=lost":                              "filter[status][0]: expected value to be one of",
+		"deliveries?filter[status]=lost":                              `filter[status]: "lost" is none of pending, retrying, `,
 		"deliveries?filter[status]=delivered&filter[status]=lost":     "filter[status]: is given more than once",
+		"deliveries?filter[status]=lost,pending":                      `filter[status]: "lost" is none of`,
+		"deliveries?filter[status]=pending&filter[status][in]=capped": "filter[status]: is given twice",
+		"deliveries?filter[status]=pending&filter[status][eq]=capped": "filter[status][eq]: is the same as filter[status], which is given too",
+		"deliveries?total=1":                                          "total: must be true or false",
+		"deliveries?filter[event_id]=%zz":                             "query: is not well-formed",
+		"deliveries?show=id,colour":                                   `show: "colour" is not a field of this; there are id, webhook_id, event_id`,
 		"deliveries?limit=1&limit=2":                                  "limit: is given more than once",
 		"deliveries?filter[event_type]=card.*":                        "filter[event_type]: must be one event type",
-		"deliveries?filter[event_id]=" + strings.Repeat("x", 65):      "filter[event_id]: expected length <= 64",
+		"deliveries?filter[event_id]=" + strings.Repeat("x", 65):      "filter[event_id]: must be at most 64 characters",
 		"deliveries?filter[created_at][gte]=yesterday":                "filter[created_at][gte]: ",
 		"deliveries?filter[created_at][lt]=2026-01-01":                "filter[created_at][lt]: ",
 		"deliveries?filter[created_at][lt]=1901-01-01T00:00:00Z":      "filter[created_at][lt]: must be an RFC 3339 time of 1970",
 		"deliveries?filter[created_at][gt]=2026-01-01T00:00:00+01:00": "filter[created_at][gt]: ", // a + must be written %2B
-		"events?sort=created_at":                                      "sort: expected value to be one of",
-		"events?filter[status]=delivered":                             "filter[status]: is not a parameter of this; there are limit, cursor, sort, filter[type]",
+		"events?sort=created_at":                                      `sort: "created_at" is not a field of this list; there are received_at`,
+		"events?filter[status]=delivered":                             `filter[status]: "status" is not a field of this list; there are type, external_reference, received_at`,
 		"events?filter[type]=Card":                                    "filter[type]: must be one event type",
 		"events?filter[type]=":                                        "filter[type]: needs a value",
 		"events?filter[received_at][lte]=x":                           "filter[received_at][lte]: ",
-		"events?limit=0":                                              "limit: expected number >= 1",
+		"events?limit=0":                                              "limit: must be a whole number from 1 to 500",
 	} {
 		a := r.do(422, "GET", "/api/v1/"+query, "")
 		if len(a.Errors) == 0 || !strings.HasPrefix(a.Errors[0].Field+": "+a.Errors[0].Message, want) {

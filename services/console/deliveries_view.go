@@ -68,7 +68,7 @@ type Attempt struct {
 	ResponseBodyEncoding string          `json:"response_body_encoding,omitempty" enum:"base64" doc:"Absent: it is text"`
 	Phases               *Phases         `json:"phases,omitempty" doc:"Absent: nothing was sent"`
 	NextAttemptAt        *time.Time      `json:"next_attempt_at"`
-	Count                int             `json:"count,omitempty" doc:"Of a capped one: the webhooks that were cut"`
+	Count                int             `json:"count,omitempty" doc:"Of a capped one: the webhooks that were cut. Of a condition_error: how often the condition failed, as one matcher has counted"`
 	Instance             string          `json:"instance" doc:"The sender that made it"`
 }
 

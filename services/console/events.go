@@ -22,18 +22,19 @@ const maxEvents = 1000
 
 // EventInput is an event as it is published.
 type EventInput struct {
-	ID                string            `json:"id,omitempty" maxLength:"64" doc:"Unique in its tenant; the same id again within 24 hours is delivered once. Empty: a UUIDv7 is assigned"`
+	ID                string            `json:"id,omitempty" maxLength:"64" pattern:"^[^.]*$" doc:"Unique in its tenant; the same id again within 24 hours is delivered once. Empty: a UUIDv7 is assigned"`
 	Tenant            string            `json:"tenant,omitempty" doc:"Empty: the tenant that the call acts for"`
-	Type              string            `json:"type" example:"card.updated" doc:"A dotted name"`
+	Type              string            `json:"type" minLength:"1" maxLength:"128" pattern:"^[a-z0-9_]+([.][a-z0-9_]+)*$" example:"card.updated" doc:"A dotted name"`
 	OccurredAt        string            `json:"occurred_at,omitempty" format:"date-time" doc:"Empty: when it was received"`
-	ExternalReference string            `json:"external_reference,omitempty" doc:"The producer's name for the object concerned; events of one reference keep their order in the log. At most 256 bytes"`
+	ExternalReference string            `json:"external_reference,omitempty" maxLength:"256" doc:"The producer's name for the object concerned; events of one reference keep their order in the log. At most 256 bytes"`
 	Attributes        map[string]string `json:"attributes,omitempty" doc:"At most 32; filters compare them"`
 	Data              json.RawMessage   `json:"data,omitempty" doc:"Any JSON, at most 256 KiB; kept byte for byte. Empty: null"`
 }
 
 // EventAccepted names an event that was accepted.
 type EventAccepted struct {
-	ID string `json:"id" doc:"Given or assigned"`
+	ID       string         `json:"id" doc:"Given or assigned"`
+	Warnings []FieldProblem `json:"warnings,omitempty" doc:"Where data does not fit its type's schema, though the tenant takes it: policy.validate is warn"`
 }
 
 // EventResult is what became of one event of an array that was not accepted whole.
@@ -46,12 +47,12 @@ type EventResult struct {
 func (s *Service) routeEvents(api huma.API) {
 	schemas := api.OpenAPI().Components.Schemas
 	one := schemas.Schema(reflect.TypeFor[EventInput](), true, "")
-	most := maxEvents
+	least, most := 1, maxEvents
 	add(s, api, route{
 		id: "publish-events", method: http.MethodPost, path: "events", summary: "Publish an event, or an array of at most 1,000",
 		scope: tenant.ScopeEvents, status: http.StatusAccepted, maxBody: maxEventsBody, problems: []int{413, 429},
 		within: max(workTime, s.cfg.Publish.Timeout), // as the operator has said
-		body:   &huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeArray, Items: one, MaxItems: &most}}},
+		body:   &huma.Schema{OneOf: []*huma.Schema{one, {Type: huma.TypeArray, Items: one, MinItems: &least, MaxItems: &most}}},
 		answers: map[string]*huma.MediaType{"application/json": {Schema: &huma.Schema{OneOf: []*huma.Schema{
 			schemas.Schema(reflect.TypeFor[Reply[EventAccepted]](), true, ""), schemas.Schema(reflect.TypeFor[Reply[[]EventAccepted]](), true, ""),
 		}}}},
@@ -68,18 +69,26 @@ func (s *Service) publishEvents(ctx context.Context, in *rawInput) (*acceptedOut
 	}
 	c := callerOf(ctx)
 	s.ensureTenants(ctx, c, events)
-	results := s.publisher.Publish(ctx, publish.Caller{Principal: c.Principal, Tenant: c.Tenant}, events...)
+	results := s.publisher.Publish(ctx, publish.Caller{Principal: c.Principal, Tenant: c.Tenant, TraceContext: traceOf(ctx)}, events...)
 	accepted := make([]EventAccepted, len(results))
 	for i, r := range results {
 		if r.Err != nil {
 			return nil, s.refused(ctx, results, r.Err, array)
 		}
-		accepted[i].ID = r.EventID
+		accepted[i] = EventAccepted{ID: r.EventID, Warnings: warningsOf(r)}
 	}
 	if array {
 		return &acceptedOutput{reply(ctx, accepted).Body}, nil
 	}
 	return &acceptedOutput{reply(ctx, accepted[0]).Body}, nil
+}
+
+// warningsOf are what an accepted event's answer tells.
+func warningsOf(r publish.Result) (list []FieldProblem) {
+	for _, f := range r.Warnings {
+		list = append(list, FieldProblem{Field: f.Name, Message: f.Message})
+	}
+	return list
 }
 
 // refused is the problem of events that were not all accepted. Of an array it says what became of
@@ -162,7 +171,7 @@ func (s *Service) ensureTenants(ctx context.Context, c caller, events []event.Ev
 			continue
 		}
 		within, cancel := context.WithTimeout(ctx, ensureTimeout)
-		err := store.EnsureTenant(within, id, time.Now())
+		err := store.EnsureTenant(within, authorOf(ctx), id, time.Now())
 		cancel()
 		if err != nil {
 			s.seldom.Warn(ctx, s.log, "tenant of an event not made", "error", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/history"
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
@@ -42,7 +43,7 @@ type EventDetail struct {
 	DataGone       bool              `json:"data_gone,omitempty" doc:"True: the log does not keep attributes and data any more"`
 	Deliveries     []Delivery        `json:"deliveries" doc:"Newest first, at most 100"`
 	MoreDeliveries bool              `json:"more_deliveries,omitempty" doc:"True: there are more; list deliveries with filter[event_id]"`
-	Notes          []Note            `json:"notes" doc:"Why webhooks that asked for it got no delivery"`
+	Notes          []Note            `json:"notes" doc:"Why webhooks that asked for it got no delivery. Of conditions that cannot be evaluated one event a second is told for each webhook, the last"`
 
 	// Data is the last, and nothing that huma or encoding/json writes: it keeps its bytes.
 	Data json.RawMessage `json:"data" doc:"Byte for byte as it was published"`
@@ -66,11 +67,12 @@ type rawOutput struct {
 func (s *Service) routeEventsRead(api huma.API) {
 	add(s, api, route{
 		id: "list-events", method: http.MethodGet, path: "events", summary: "List events, newest first", scope: tenant.ScopeDeliveriesRead,
+		list: listOf[Event](eventList()),
 	}, s.listEvents)
 	detail := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Reply[EventDetail]](), true, "")
 	add(s, api, route{
 		id: "get-event", method: http.MethodGet, path: "events/{id}", summary: "Show an event with its data and its deliveries",
-		scope: tenant.ScopeDeliveriesRead, problems: []int{404},
+		scope: tenant.ScopeDeliveriesRead, problems: []int{404}, list: oneOf[EventDetail](),
 		answers: map[string]*huma.MediaType{"application/json": {Schema: detail}},
 	}, s.getEvent)
 }
@@ -81,16 +83,18 @@ func eventView(e history.Event) Event {
 	}
 }
 
-func (s *Service) listEvents(ctx context.Context, in *eventsInput) (*output[[]Event], error) {
-	f, err := in.filter(callerOf(ctx).Tenant)
-	if err != nil {
-		return nil, err
-	}
+func (s *Service) listEvents(ctx context.Context, _ *noInput) (*output[[]Event], error) {
+	q := queryOf(ctx)
+	f := eventFilter(callerOf(ctx).Tenant, q)
 	store, err := s.history()
 	if err != nil {
 		return nil, err
 	}
-	events, next, err := store.Events(ctx, f, in.page(in.Sort))
+	events, next, err := store.Events(ctx, f, historyPage(q))
+	if err != nil {
+		return nil, err
+	}
+	found, err := foundOf(next, q, func() (sqlhistory.Total, error) { return store.EventsTotal(ctx, f) })
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +102,7 @@ func (s *Service) listEvents(ctx context.Context, in *eventsInput) (*output[[]Ev
 	for i, e := range events {
 		views[i] = eventView(e)
 	}
-	return replyList(ctx, views, next), nil
+	return replyList(ctx, views, found), nil
 }
 
 type eventIDInput struct {
@@ -132,7 +136,7 @@ func (s *Service) getEvent(ctx context.Context, in *eventIDInput) (*rawOutput, e
 		return nil, err
 	}
 	v.Attributes, v.Data = orEmpty(record.Attributes), record.Data
-	body, err := encodeDetail(v, Meta{RequestID: requestID(ctx)})
+	body, err := encodeDetail(v, Meta{RequestID: requestID(ctx)}, queryOf(ctx).Fields)
 	if err != nil {
 		return nil, fmt.Errorf("event %s: %w", row.ID, err)
 	}
@@ -179,8 +183,9 @@ func notesOf(ctx context.Context, store *sqlhistory.Store, e history.Event) ([]N
 }
 
 func noteView(a history.Attempt) Note {
-	n := Note{Kind: a.Kind, WebhookID: a.WebhookID, Count: a.Count, Message: a.Outcome.Error, At: a.FinishedAt}
+	n := Note{Kind: a.Kind, WebhookID: a.WebhookID, Message: a.Outcome.Error, At: a.FinishedAt}
 	if a.Kind == delivery.KindCapped {
+		n.Count = a.Count
 		n.Message = fmt.Sprintf("more webhooks asked for this event than the limit allows; %d of them got no delivery", a.Count)
 	}
 	return n
@@ -188,7 +193,7 @@ func noteView(a history.Attempt) Note {
 
 // encodeDetail is the answer with an event. encoding/json would take the space out of data, so the bytes are
 // put where it has written null, at the end.
-func encodeDetail(v EventDetail, meta Meta) ([]byte, error) {
+func encodeDetail(v EventDetail, meta Meta, fields lists.Fields) ([]byte, error) {
 	data := v.Data
 	if v.Data = nil; len(data) == 0 {
 		data = json.RawMessage("null")
@@ -208,7 +213,10 @@ func encodeDetail(v EventDetail, meta Meta) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("data is not the last field")
 	}
-	return slices.Concat([]byte(`{"data":`), head, data, []byte(`},"meta":`), about, []byte("}\n")), nil
+	if detail, err = fields.Pick(slices.Concat(head, data, []byte("}"))); err != nil {
+		return nil, err
+	}
+	return slices.Concat([]byte(`{"data":`), detail, []byte(`,"meta":`), about, []byte("}\n")), nil
 }
 
 // encode is v as huma would write it.

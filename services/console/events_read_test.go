@@ -25,7 +25,7 @@ func TestEventsAreFiltered(t *testing.T) {
 		for i := range 3 {
 			e := published(fmt.Sprintf("e%d", i), t0.Add(time.Duration(i)*time.Minute))
 			if i == 1 {
-				e.Type, e.ExternalReference = "board.created", ""
+				e.Type, e.ExternalReference, e.Data = "board.created", "", []byte(`{ "a" : 1.0 }`)
 			}
 			r.event(e)
 		}
@@ -45,12 +45,22 @@ func TestEventsAreFiltered(t *testing.T) {
 			"filter[received_at][gte]=" + at(1) + "&filter[received_at][lt]=" + at(2): "e1",
 		} {
 			var got []string
-			for _, e := range data[[]console.Event](t, r.do(200, "GET", "/api/v1/events?"+query, "")) {
+			a := r.do(200, "GET", "/api/v1/events?total=true&"+query, "")
+			for _, e := range data[[]console.Event](t, a) {
 				got = append(got, e.ID)
+			}
+			if total := *a.Meta.Total; total != len(got) && query != "limit=1" || total < len(got) || a.Meta.TotalCapped {
+				t.Errorf("%s: total %d", query, total)
 			}
 			if strings.Join(got, " ") != want {
 				t.Errorf("%s: %v, want %s", query, got, want)
 			}
+		}
+		if a := r.do(200, "GET", "/api/v1/events/e1?show=data,type", ""); string(a.Data) != `{"id":"e1","type":"board.created","data":{ "a" : 1.0 }}` {
+			t.Errorf("some fields: %s", a.text)
+		}
+		if a := r.do(200, "GET", "/api/v1/events/e1?hide=data,deliveries", ""); strings.Contains(a.text, `"deliveries"`) || !strings.Contains(a.text, `"notes":[]`) {
+			t.Errorf("without some fields: %s", a.text)
 		}
 		var got []string
 		cursor := ""

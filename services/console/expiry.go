@@ -49,6 +49,37 @@ func (s *Service) keepExpiry(ctx context.Context) {
 	}
 }
 
+// suspendedEvery is how often suspended deliveries are counted, suspendedTime what that may take.
+const (
+	suspendedEvery = time.Minute
+	suspendedTime  = 10 * time.Second
+)
+
+// keepSuspended counts what is suspended, for the metric, until ctx ends.
+func (s *Service) keepSuspended(ctx context.Context) {
+	for {
+		pause := suspendedEvery
+		if hist, err := s.history(); err != nil {
+			pause = time.Second // it is being opened
+		} else if err := s.countSuspended(ctx, hist); err != nil && ctx.Err() == nil {
+			s.log.Debug("suspended deliveries not counted", "error", err)
+		}
+		if !wait(ctx, pause, nil) {
+			return
+		}
+	}
+}
+
+func (s *Service) countSuspended(ctx context.Context, hist *sqlhistory.Store) error {
+	ctx, cancel := context.WithTimeout(ctx, suspendedTime)
+	defer cancel()
+	n, err := hist.Suspended(ctx, time.Now().Add(-kafka.SuspendedRetention))
+	if err == nil {
+		s.suspended.Set(float64(n))
+	}
+	return err
+}
+
 // tellExpiry writes a notice for every webhook and week of which suspended deliveries begin to expire within
 // the warning time, unless the history has that notice. Several consoles that come to it at once tell the same: a
 // notice's id is worked out from webhook and week, and its mails are sent once.

@@ -17,3 +17,15 @@ func (s *Service) Pages() []string {
 
 // Reseal is what the console does after a start and each hour.
 func (s *Service) Reseal(ctx context.Context) time.Duration { return s.reseal(ctx) }
+
+// SetProfile is what applying a profile does to a tenant's name of it.
+func (s *Service) SetProfile(ctx context.Context, of, profile string) error {
+	store := s.store.Load()
+	t, err := store.Tenant(ctx, of)
+	if err != nil {
+		return err
+	}
+	t.Profile = profile
+	_, err = store.UpdateTenant(ctx, doorstep("test", time.Now()), t)
+	return err
+}

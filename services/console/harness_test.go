@@ -104,7 +104,7 @@ func historyOf(db sqldb.Config) sqldb.Config {
 
 func config(t *testing.T, log kafka.Config, sql sqldb.Config) console.Config {
 	return console.Config{
-		Kafka: log, SQL: sql, History: historyOf(sql), HTTP: "127.0.0.1:0", BootstrapKey: bootKey,
+		Kafka: log, SQL: sql, History: historyOf(sql), HTTP: "127.0.0.1:0", BootstrapKey: bootKey, AuditKeep: 24 * time.Hour,
 		Publish: publish.Config{MaxInFlight: 1000, MaxInFlightBytes: 16 << 20, Timeout: 2 * time.Second},
 		Egress:  egress.Policy{AllowHTTP: true, AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}},
 	}

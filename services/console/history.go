@@ -8,7 +8,6 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
-	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
@@ -19,7 +18,7 @@ const historyTimeout = time.Second
 // keepHistory opens the history, as soon as its database answers, for as long as the console runs. Nothing
 // but its own routes waits for it.
 func (s *Service) keepHistory(ctx context.Context) error {
-	if s.cfg.History == (sqldb.Config{}) {
+	if s.cfg.History.PostgresURL == "" && s.cfg.History.SQLitePath == "" {
 		close(s.historyTried)
 		return nil
 	}
@@ -68,6 +67,7 @@ type past struct {
 	activities map[string]history.Activity
 	suspended  map[string]int
 	mailed     map[string]sqlhistory.Mailed
+	conditions map[string]history.ConditionErrors
 }
 
 // pastOf asks the history. A webhook is shown without, if it does not answer.
@@ -76,9 +76,11 @@ func (s *Service) pastOf(ctx context.Context, webhooks []webhook.Webhook) past {
 	if err != nil || len(webhooks) == 0 {
 		return past{}
 	}
-	ids := make([]string, len(webhooks))
+	ids, conditions := make([]string, len(webhooks)), map[string]string{}
 	for i, w := range webhooks {
-		ids[i] = w.ID
+		if ids[i] = w.ID; w.Condition != "" {
+			conditions[w.ID] = webhook.ConditionKey(w.Condition)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, historyTimeout)
 	defer cancel()
@@ -88,6 +90,9 @@ func (s *Service) pastOf(ctx context.Context, webhooks []webhook.Webhook) past {
 	}
 	if err == nil {
 		p.mailed, err = store.MailedAt(ctx, ids)
+	}
+	if err == nil && len(conditions) > 0 {
+		p.conditions, err = store.ConditionErrorsOf(ctx, conditions)
 	}
 	if err != nil {
 		s.seldom.Warn(ctx, s.log, "webhooks shown without their history", "error", err)
@@ -105,6 +110,8 @@ func (p past) over(v Webhook, shown failure.State) Webhook {
 	v.LastTriggeredAt = orNull(later(orZero(v.LastTriggeredAt), a.LastTriggeredAt))
 	v.LastSuccessAt = orNull(later(orZero(v.LastSuccessAt), a.LastSuccessAt))
 	v.SuspendedCount = new(p.suspended[v.ID])
+	errors := p.conditions[v.ID]
+	v.ConditionErrors = &ConditionErrors{Count: errors.Count, LastError: errors.LastError, LastAt: orNull(errors.LastAt)}
 	warned, disabled := mailedOf(shown, p.mailed[v.ID])
 	v.MailedWarningAt, v.MailedDisabledAt = orNull(warned), orNull(disabled)
 	return v

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
@@ -69,9 +69,15 @@ func TestBetween(t *testing.T) {
 		"the tighter": {gte: text(5), gt: text(4), lte: text(9), lt: text(12), from: at(5), to: at(10)},
 		"the other":   {gte: text(5), gt: text(5), lte: text(9), lt: text(9), from: at(6), to: at(9)},
 	} {
-		var f invalid.Fields
-		if from, to := between("t", tt.gte, tt.gt, tt.lte, tt.lt, &f); !from.Equal(tt.from) || !to.Equal(tt.to) || len(f) > 0 {
-			t.Errorf("%s: %s to %s, %v", name, from, to, f)
+		values := url.Values{}
+		for op, text := range map[string]string{"gte": tt.gte, "gt": tt.gt, "lte": tt.lte, "lt": tt.lt} {
+			if text != "" {
+				values.Set("filter[received_at]["+op+"]", text)
+			}
+		}
+		q, err := eventList().Read(values)
+		if f := eventFilter("acme", q); err != nil || !f.From.Equal(tt.from) || !f.To.Equal(tt.to) {
+			t.Errorf("%s: %s to %s, %v", name, f.From, f.To, err)
 		}
 	}
 }
@@ -94,7 +100,7 @@ func TestQueryFaults(t *testing.T) {
 func TestEncodeDetail(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]string{"": "null", "null": "null", `{ "a" : 1.0 }`: `{ "a" : 1.0 }`, `"data":null}`: ""} {
-		got, err := encodeDetail(EventDetail{Event: Event{Type: `"data":null}`}, Data: []byte(data)}, Meta{RequestID: "r"})
+		got, err := encodeDetail(EventDetail{Event: Event{Type: `"data":null}`}, Data: []byte(data)}, Meta{RequestID: "r"}, lists.Fields{})
 		if (err == nil) != (want != "") {
 			t.Errorf("%q: %v", data, err)
 		} else if end := `,"data":` + want + `},"meta":{"request_id":"r"}}` + "\n"; err == nil && string(got[len(got)-len(end):]) != end {

@@ -55,6 +55,20 @@ func (p *payloads) read(ctx context.Context, at delivery.Position) (*kgo.Record,
 	return nil, errGone
 }
 
+// readAll are the records at positions; those that are gone are absent.
+func (p *payloads) readAll(ctx context.Context, at []delivery.Position) (map[delivery.Position]*kgo.Record, error) {
+	if len(at) == 0 {
+		return nil, nil
+	}
+	within, cancel := context.WithTimeout(ctx, readRecordTimeout)
+	defer cancel()
+	records, err := p.reader.ReadAt(within, at)
+	if err != nil {
+		return nil, p.away(ctx, "records are not read", err)
+	}
+	return records, nil
+}
+
 // gone is the problem that what stood in a topic is there no more.
 func (p *payloads) gone(ctx context.Context, what, topic string) *Problem {
 	detail := what + " is no longer in the log"

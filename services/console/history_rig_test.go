@@ -16,6 +16,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
+	"github.com/doorstep-dev/doorstep/services/console"
 )
 
 // t0 is when the first event of a test is received.
@@ -36,7 +37,12 @@ func newRig(t *testing.T) *rig {
 
 func rigOn(t *testing.T, db sqldb.Config) *rig {
 	t.Helper()
-	c := start(t, config(t, broker(t), db))
+	return rigOf(t, config(t, broker(t), db))
+}
+
+func rigOf(t *testing.T, cfg console.Config) *rig {
+	t.Helper()
+	c := start(t, cfg)
 	c.awaitReady()
 	return &rig{running: c, store: openHistory(t, c.cfg.History), client: newClient(t, c.cfg.Kafka), topics: topics(t, c.cfg.Kafka)}
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 )
 
 // Limits of the server. A body of 8 MiB has 30 s; an event's answer waits for the log.
@@ -37,6 +39,12 @@ type contextKey int
 const (
 	requestIDKey contextKey = iota
 	callerKey
+	listKey
+	actingKey
+	demandKey
+	noneMatchKey
+	onceKey
+	traceKey
 )
 
 // requestID names the request that a context belongs to.
@@ -45,10 +53,17 @@ func requestID(ctx context.Context) string {
 	return id
 }
 
+// traceOf is the traceparent of the request that a context belongs to.
+func traceOf(ctx context.Context) string {
+	parent, _ := ctx.Value(traceKey).(string)
+	return parent
+}
+
 // recorder notes the status of an answer.
 type recorder struct {
 	http.ResponseWriter
 	status int
+	trace  string // traceparent of what the request does; empty: none
 }
 
 func (r *recorder) WriteHeader(status int) {
@@ -86,7 +101,8 @@ func (s *Service) around(next http.Handler) http.Handler {
 			took := time.Since(start)
 			s.requests.With(prometheus.Labels{"route": r.Pattern, "status": strconv.Itoa(rec.status)}).Observe(took.Seconds())
 			// What the caller wrote is not logged, the path included, but for an id that is one.
-			s.log.Debug("request", "request_id", id, "method", r.Method, "route", r.Pattern, "id", idOf(r), "status", rec.status, "duration", took)
+			s.log.Debug("request", "request_id", id, "trace_id", trace.ID(rec.trace), "method", r.Method, "route", r.Pattern, "id", idOf(r),
+				"status", rec.status, "duration", took)
 		}()
 		next.ServeHTTP(rec, r)
 	})
@@ -112,13 +128,22 @@ func writeProblem(w http.ResponseWriter, r *http.Request, p *Problem) {
 // elsewhere answers what no route does: 405 where the path has other methods, else 404.
 func elsewhere(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		var allowed, literally []string // of webhooks/try, what is not of webhooks/{id} too
 		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 			other := &http.Request{Method: method, URL: r.URL, Host: r.Host}
-			if _, pattern := mux.Handler(other); pattern != "/" && pattern != "GET /{$}" {
-				w.Header().Add("Allow", method)
+			_, pattern := mux.Handler(other)
+			if pattern != "/" && pattern != "GET /{$}" {
+				allowed = append(allowed, method)
+			}
+			if pattern == method+" "+r.URL.Path {
+				literally = append(literally, method)
 			}
 		}
-		if w.Header().Get("Allow") != "" {
+		if len(literally) > 0 {
+			allowed = literally
+		}
+		if len(allowed) > 0 {
+			w.Header()["Allow"] = allowed
 			writeProblem(w, r, newProblem(http.StatusMethodNotAllowed, "this path has other methods"))
 			return
 		}

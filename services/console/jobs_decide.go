@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
 // obstacle is why a webhook is not sent to until a person decides otherwise; empty: it is. A receiver that asked
@@ -43,19 +45,24 @@ func obstacleOf(w webhook.Webhook, exists bool, s failure.State) obstacle {
 	return ""
 }
 
-// words say what is in the way; page is where the web console shows the webhook.
-func (o obstacle) words(page string) string {
+// words say what is in the way of a job that sends; page is where the web console shows the webhook.
+func (o obstacle) words(kind sqlstore.JobKind, page string) string {
+	would, then := "so what is released would be suspended again: ", "then release"
+	if kind == sqlstore.JobRecover {
+		would, then = "so what is sent again would be suspended: ", "then recover"
+	}
 	switch o {
 	case obstacleDeleted:
 		return "the webhook was deleted, so there is nobody to send to"
 	case obstacleInactive:
-		return "the webhook is not active, so what is released would be suspended again: activate it, then release"
+		return "the webhook is not active, " + would + "activate it, " + then
 	case obstacleDisabled:
-		return "the webhook is disabled, so what is released would be suspended again: an administrator reactivates it in the web console (" +
-			page + "), then release"
+		return "the webhook is disabled, " + would + "an administrator reactivates it in the web console (" + page + "), " + then
 	case obstaclePaused:
-		return "the webhook is paused, so what is released would be suspended again: resume it, which releases what was suspended " +
-			"because of the pause; then release the rest"
+		if kind == sqlstore.JobRecover {
+			return "the webhook is paused, " + would + "resume it, " + then
+		}
+		return "the webhook is paused, " + would + "resume it, which releases what was suspended because of the pause; then release the rest"
 	}
 	return ""
 }
@@ -92,7 +99,8 @@ type turn struct {
 	recorded bool             // the history knows everything up to the mark
 	began    time.Time        // when the first pass noted its mark
 	after    history.Delivery // the last row that was looked at
-	skipped  int64            // in this pass
+	wrote    history.Delivery // the last row of a recover that was written, with its new run
+	skipped  sqlstore.Skips   // in this pass
 	waiting  time.Time        // since when something is in the way; zero: nothing is
 	failing  bool             // the last step erred
 }
@@ -100,8 +108,10 @@ type turn struct {
 // seen is what a step is decided by.
 type seen struct {
 	now      time.Time
-	obstacle obstacle // of the webhook; of a release only
+	obstacle obstacle // of the webhook; of what sends only
 	full     bool     // the log has no room
+	unknown  bool     // the history does not have what a recover wrote last
+	waiting  int      // deliveries of a recover's webhook that are pending, up to maxWaiting
 	behind   int64    // records up to the mark that the history does not have yet
 }
 
@@ -118,20 +128,22 @@ const (
 
 // next decides. words say why a job waits or has failed; a wait without words is part of the work.
 func (t *turn) next(s seen) (do step, words string) {
-	release := t.job.Kind == sqlstore.JobRelease
+	sends := t.job.Kind != sqlstore.JobDiscard
 	switch {
-	case release && s.obstacle != "" && t.second:
+	case sends && s.obstacle != "" && t.second:
 		return stepFinish, "" // what came late belongs to whatever is in the way now
-	case release && s.obstacle != "":
+	case sends && s.obstacle != "":
 		return stepGiveUp, string(s.obstacle)
 	case t.resting(s.now):
 		return stepWait, ""
 	case t.mark == nil:
 		return stepMark, ""
-	case !t.recorded && s.behind > 0:
+	case !t.recorded && s.behind > 0, s.unknown:
 		return stepWait, "waits until the history has what the log holds"
-	case release && s.full:
+	case sends && s.full:
 		return stepWait, "waits until the log has room"
+	case s.waiting >= maxWaiting:
+		return stepWait, fmt.Sprintf("goes on as the webhook takes what waits for it: at least %d deliveries are pending", maxWaiting)
 	}
 	return stepPage, ""
 }
@@ -142,20 +154,33 @@ func (t *turn) resting(now time.Time) bool {
 }
 
 // looked notes a page of rows, of which there may be more, and reports whether it was the last of the job.
-func (t *turn) looked(rows []history.Delivery, skipped int64, more bool) (last bool) {
+func (t *turn) looked(rows []history.Delivery, skipped sqlstore.Skips, more bool) (last bool) {
 	t.recorded = true
-	t.skipped += skipped
+	t.skipped.Gone += skipped.Gone
+	t.skipped.Unreadable += skipped.Unreadable
 	if len(rows) > 0 {
 		t.after = rows[len(rows)-1]
 	}
 	if more {
 		return false
 	}
-	if t.job.Kind == sqlstore.JobDiscard || t.second {
+	if t.job.Kind != sqlstore.JobRelease || t.second {
 		return true
 	}
-	t.second, t.mark, t.recorded, t.after, t.skipped = true, nil, false, history.Delivery{}, 0
+	t.second, t.mark, t.recorded, t.after, t.skipped = true, nil, false, history.Delivery{}, sqlstore.Skips{}
 	return false
+}
+
+// addedTo is a job as it is now, changed by a person, with what its worker did. Nobody else counts what was changed, so the
+// larger number is right, also if the worker's last word was stored and the answer to that was lost.
+func addedTo(now, worked sqlstore.Job) sqlstore.Job {
+	now.Changed = max(now.Changed, worked.Changed)
+	now.Skipped = now.Skipped.Max(worked.Skipped)
+	if now.Total == sqlstore.JobUncounted {
+		now.Total = worked.Total
+	}
+	now.UpdatedAt = worked.UpdatedAt
+	return now
 }
 
 // turnsOf are the jobs to be worked, given all that are open, oldest first: of each webhook the oldest. What is
@@ -177,31 +202,60 @@ func turnsOf(open []sqlstore.Job, before map[string]*turn) []*turn {
 	return turns
 }
 
-// filterOf is what the history is asked for.
-func filterOf(j sqlstore.Job) sqlhistory.SuspendedFilter {
+// filtersOf is what the history is asked for: the rows of any of these.
+func filtersOf(j sqlstore.Job) []sqlhistory.WebhookFilter {
 	s := j.Selection
-	return sqlhistory.SuspendedFilter{
-		Tenant: j.Tenant, WebhookID: j.WebhookID, From: s.SuspendedFrom, To: s.SuspendedTo,
+	f := sqlhistory.WebhookFilter{
+		Tenant: j.Tenant, WebhookID: j.WebhookID, Status: delivery.Suspended, From: s.SuspendedFrom, To: s.SuspendedTo,
 		Reason: delivery.SuspendReason(s.Reason), IDs: s.DeliveryIDs,
 	}
+	if j.Kind != sqlstore.JobRecover {
+		return []sqlhistory.WebhookFilter{f}
+	}
+	f.From, f.To = s.Since, s.Until
+	var all []sqlhistory.WebhookFilter
+	for _, f.Status = range s.Statuses {
+		all = append(all, f)
+	}
+	return all
+}
+
+// firstOf are the first rows, oldest first, of what several filters hold, of each up to limit; more says that the page
+// is full.
+func firstOf(rows []history.Delivery, limit int) (page []history.Delivery, more bool) {
+	slices.SortFunc(rows, func(a, b history.Delivery) int {
+		return cmp.Or(a.ReceivedAt.Compare(b.ReceivedAt), cmp.Compare(a.ID, b.ID))
+	})
+	// What came to another status between two statements is in both.
+	rows = slices.CompactFunc(rows, func(a, b history.Delivery) bool { return a.ReceivedAt.Equal(b.ReceivedAt) && a.ID == b.ID })
+	return rows[:min(len(rows), limit)], len(rows) >= limit
 }
 
 // selected are those of the history's rows that a selection is about.
-func selected(rows []history.Delivery, s sqlstore.Selection) []history.Delivery {
+func selected(rows []history.Delivery, s sqlstore.Selection, topics wire.Topics) []history.Delivery {
+	before := map[string]map[int32]int64{topics.Suspended: s.Before, topics.Deliveries: s.RunsBefore}
 	return slices.DeleteFunc(slices.Clone(rows), func(d history.Delivery) bool {
-		if s.Before != nil && d.Position.Offset >= s.Before[d.Position.Partition] {
+		if ends := before[d.Position.Topic]; ends != nil && d.Position.Offset >= ends[d.Position.Partition] {
 			return true
 		}
-		return len(s.EventTypes) > 0 && !slices.ContainsFunc(s.EventTypes, func(pattern string) bool {
-			return webhook.TypeMatches(pattern, d.EventType)
-		})
+		return !ofTypes(s, d.EventType) || d.Cause == delivery.CauseTest // which nobody misses
 	})
 }
 
-// releasedAs is the run that a job releases a suspended delivery as: the same whenever it is worked out.
-func releasedAs(j sqlstore.Job, row history.Delivery, d delivery.Delivery) delivery.Delivery {
+func ofTypes(s sqlstore.Selection, eventType string) bool {
+	return len(s.EventTypes) == 0 || slices.ContainsFunc(s.EventTypes, func(pattern string) bool {
+		return webhook.TypeMatches(pattern, eventType)
+	})
+}
+
+// sentAs is the run that a job sends a delivery as: the same whenever it is worked out.
+func sentAs(j sqlstore.Job, row history.Delivery, d delivery.Delivery) delivery.Delivery {
+	cause := delivery.CauseRelease
+	if j.Kind == sqlstore.JobRecover {
+		cause = delivery.CauseRecover
+	}
 	sum := sha256.Sum256([]byte(j.ID + "\x00" + row.ID + "\x00" + strconv.FormatInt(row.ReceivedAt.UnixNano(), 10)))
-	return d.Again(delivery.NewRunID(row.RunID, j.CreatedAt, [8]byte(sum[:8])), delivery.CauseRelease)
+	return d.Again(delivery.NewRunID(row.RunID, j.CreatedAt, [8]byte(sum[:8])), cause)
 }
 
 // decided is what a job says of a suspended delivery: that its run ends here, because it was released into a new

@@ -16,6 +16,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
 func TestObstacles(t *testing.T) {
@@ -37,8 +38,8 @@ func TestObstacles(t *testing.T) {
 		"paused":                     {webhook.Webhook{Active: true, Paused: true}, true, failure.State{}, obstaclePaused},
 	} {
 		got := obstacleOf(tt.w, tt.exists, tt.s)
-		if got != tt.want || (got == "") != (got.words("here") == "") {
-			t.Errorf("%s: %q %q, want %q", name, got, got.words("here"), tt.want)
+		if got != tt.want || (got == "") != (got.words(sqlstore.JobRelease, "here") == "") || (got == "") != (got.words(sqlstore.JobRecover, "here") == "") {
+			t.Errorf("%s: %q %q, want %q", name, got, got.words(sqlstore.JobRelease, "here"), tt.want)
 		}
 	}
 }
@@ -47,7 +48,7 @@ func TestNextStep(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(1000, 0)
 	mark := marked{"t": {0: 5}}
-	release, discard := sqlstore.Job{Kind: sqlstore.JobRelease}, sqlstore.Job{Kind: sqlstore.JobDiscard}
+	release, discard, again := sqlstore.Job{Kind: sqlstore.JobRelease}, sqlstore.Job{Kind: sqlstore.JobDiscard}, sqlstore.Job{Kind: sqlstore.JobRecover}
 	for name, tt := range map[string]struct {
 		t     turn
 		s     seen
@@ -56,6 +57,12 @@ func TestNextStep(t *testing.T) {
 	}{
 		"a release begins":                    {turn{job: release}, seen{}, stepMark, false},
 		"a discard begins":                    {turn{job: discard}, seen{}, stepMark, false},
+		"a recover begins":                    {turn{job: again}, seen{}, stepMark, false},
+		"a recover, while it is paused":       {turn{job: again, mark: mark}, seen{obstacle: obstaclePaused}, stepGiveUp, true},
+		"a recover has no room":               {turn{job: again, mark: mark}, seen{full: true}, stepWait, true},
+		"what it wrote is not known":          {turn{job: again, mark: mark, recorded: true}, seen{unknown: true}, stepWait, true},
+		"the webhook has enough":              {turn{job: again, mark: mark, recorded: true}, seen{waiting: maxWaiting}, stepWait, true},
+		"the webhook takes more":              {turn{job: again, mark: mark, recorded: true}, seen{waiting: maxWaiting - 1}, stepPage, false},
 		"the history is behind":               {turn{job: release, mark: mark}, seen{behind: 1}, stepWait, true},
 		"the history knows":                   {turn{job: release, mark: mark}, seen{}, stepPage, false},
 		"it is behind again, which is well":   {turn{job: release, mark: mark, recorded: true}, seen{behind: 1}, stepPage, false},
@@ -104,10 +111,10 @@ func TestTurns(t *testing.T) {
 		return sqlstore.Job{ID: id, WebhookID: hook, Version: version}
 	}
 	open := []sqlstore.Job{job("1", "a", 3), job("2", "a", 1), job("3", "b", 7), job("4", "c", 1)}
-	known := map[string]*turn{"1": {job: job("1", "a", 3), skipped: 9}, "3": {job: job("3", "b", 6), skipped: 9}, "0": {}}
+	known := map[string]*turn{"1": {job: job("1", "a", 3), skipped: sqlstore.Skips{Gone: 9}}, "3": {job: job("3", "b", 6), skipped: sqlstore.Skips{Gone: 9}}, "0": {}}
 	var got []string
 	for _, t := range turnsOf(open, known) {
-		got = append(got, fmt.Sprint(t.job.ID, t.skipped))
+		got = append(got, fmt.Sprint(t.job.ID, t.skipped.Gone))
 	}
 	// Of a job that another has worked meanwhile nothing is known.
 	if want := "[19 30 40]"; fmt.Sprint(got) != want {
@@ -165,14 +172,14 @@ func (w *world) record(topic, n int) {
 	}
 }
 
-// rows are what the history says is suspended, behind a row.
-func (w *world) rows(after history.Delivery, limit int) []history.Delivery {
+// rows are what the history says has a status, behind a row.
+func (w *world) rows(status delivery.Status, after history.Delivery, limit int) []history.Delivery {
 	var rows []history.Delivery
 	order := func(a, b history.Delivery) int {
 		return cmp.Or(a.ReceivedAt.Compare(b.ReceivedAt), cmp.Compare(a.ID, b.ID))
 	}
 	for _, d := range w.history {
-		if d.Status == delivery.Suspended && (after.ID == "" || order(d, after) > 0) {
+		if d.Status == status && (after.ID == "" || order(d, after) > 0) {
 			rows = append(rows, d)
 		}
 	}
@@ -244,13 +251,13 @@ func (w *world) work(dies, commits bool) {
 		}
 	case stepPage:
 		const limit = 2
-		rows := w.rows(t.after, limit)
+		rows := w.rows(delivery.Suspended, t.after, limit)
 		if !dies || commits {
-			for _, row := range selected(rows, t.job.Selection) {
+			for _, row := range selected(rows, t.job.Selection, wire.Topics{Suspended: "s", Deliveries: "d"}) {
 				w.settle(t.job, row)
 			}
 		}
-		if !dies && t.looked(rows, 0, len(rows) == limit) {
+		if !dies && t.looked(rows, sqlstore.Skips{}, len(rows) == limit) {
 			w.open = w.open[1:]
 		}
 	case stepFinish, stepGiveUp:
@@ -278,8 +285,8 @@ func (w *world) settle(j sqlstore.Job, row history.Delivery) {
 	w.said = append(w.said, decided(j, row))
 	if j.Kind == sqlstore.JobRelease {
 		kept := w.suspends[row.Position.Offset]
-		run := releasedAs(j, row, kept)
-		if run.RunID != releasedAs(j, row, kept).RunID || run.RunID <= row.RunID && row.Run != "" || kept.ID != row.ID {
+		run := sentAs(j, row, kept)
+		if run.RunID != sentAs(j, row, kept).RunID || run.RunID <= row.RunID && row.Run != "" || kept.ID != row.ID {
 			w.t.Fatalf("run %s after %s", run.RunID, row.RunID)
 		}
 		w.runs = append(w.runs, run)
@@ -328,7 +335,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 		for topic := range 3 {
 			w.record(topic, 1000)
 		}
-		if left := w.rows(history.Delivery{}, 1); len(left) > 0 {
+		if left := w.rows(delivery.Suspended, history.Delivery{}, 1); len(left) > 0 {
 			t.Fatalf("still suspended: %+v", left)
 		}
 		for _, d := range w.suspends {

@@ -192,6 +192,9 @@ func TestJobsAreATenantsOwn(t *testing.T) {
 		method, path, _ := strings.Cut(call, " ")
 		r.do(404, method, path, "", acme...)
 	}
+	r.do(404, "POST", "/api/v1/webhooks/"+w.ID+"/recover", `{"since":"2026-01-02T03:04:05Z"}`, acme...)
+	r.do(404, "PATCH", "/api/v1/jobs/"+j.ID, `{"status":"paused"}`, acme...)
+	r.do(404, "DELETE", "/api/v1/jobs/"+j.ID, "", acme...)
 	for _, id := range []string{"x", "00000000-0000-0000-0000-000000000000"} {
 		r.do(404, "GET", "/api/v1/jobs/"+id, "")
 		r.do(404, "POST", "/api/v1/webhooks/"+id+"/release", "")

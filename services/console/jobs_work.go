@@ -12,6 +12,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
+	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
@@ -28,11 +29,13 @@ const (
 	jobPage = 200
 	// maxOpenJobs are worked in turns; those beyond wait until some are done.
 	maxOpenJobs = 500
+	// maxWaiting is how many deliveries of a webhook may be pending when a recover writes a page more.
+	maxWaiting = 1000
 	// waitTold is how long something is in the way before the job says so.
 	waitTold = time.Second
 )
 
-// jobs works releases and discards of suspended deliveries.
+// jobs works releases and discards of suspended deliveries, and recovers: what has ended is sent again.
 //
 // # Nothing twice, nothing left out
 //
@@ -53,6 +56,20 @@ const (
 // the job and the delivery, so even a record that was repeated would be the same one. A recorder that is away
 // only makes jobs wait.
 //
+// # A recover
+//
+// What a recover has sent may end as it did before, and is then the same row again with the same status. So the request
+// notes the ends of `deliveries` and `deliveries.suspended`, and a row whose latest run was written behind them is
+// left alone: whatever the job has sent, and whatever a person, a release or another job has sent since it was asked
+// for. Each delivery has so one run of a recover at most, wherever workers die, and two recovers that were asked for
+// together send once. Nothing is decided about the run before, which has ended by itself.
+//
+// Its pace is the webhook's. A page is written once the history has all of the page before and fewer than 1,000 of
+// the webhook's deliveries are pending, so no more than 1,200 of them are in the lane that new events come by, behind
+// which they wait no longer than that takes. 1,000,000 deliveries are 5,000 pages of a tenth of a second or more: nine
+// minutes at the least, or as long as the receiver needs. If it fails, it is disabled as always, and the recover
+// ends as failed; what it has not sent stays as it was.
+//
 // # What a job takes, and clocks
 //
 // When a delivery was suspended is told by the clock of a matcher or a sender, when a job was asked for by a
@@ -67,6 +84,7 @@ const (
 //     More than what was asked for is not taken that way, since a webhook that can be sent to has nothing
 //     suspended: if it is paused, deactivated or disabled meanwhile, the first pass fails and the second is left
 //     out. What a machine suspends later than that, because it was cut off, stays listed for another release.
+//   - A recover takes what had its run before it was asked for, as above, also what ends while it goes on.
 //   - Times that a person gives in a selection are compared with the times that the lists show.
 //
 // # What becomes of it
@@ -80,7 +98,12 @@ const (
 // # Turns
 //
 // Of each webhook the oldest job is worked, one page at a time, then the next webhook's: a long job delays the
-// others by its pages only. What is unacknowledged is one page. A release waits while the embedded log is full.
+// others by its pages only. What is unacknowledged is one page. What sends waits while the embedded log is full.
+//
+// # Pause and cancel
+//
+// A person's pause or cancellation is a change of the job's row. A page that is being written then is finished, and
+// counted on top. Who resumes a job has it begin anew with what is left.
 type jobs struct {
 	cfg      kafka.Config
 	topics   wire.Topics
@@ -102,10 +125,10 @@ func newJobs(s *Service) jobs {
 	return jobs{
 		cfg: s.cfg.Kafka, log: s.log, history: s.history, room: s.cfg.Room, pageOf: s.pageOf, woken: make(chan struct{}, 1),
 		open: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "doorstep_jobs_open", Help: "Releases and discards of suspended deliveries that wait or run; every console tells of all.",
+			Name: "doorstep_jobs_open", Help: "Releases, discards and recovers of deliveries that wait or run; every console tells of all.",
 		}),
 		changed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "doorstep_jobs_deliveries_total", Help: "Suspended deliveries that jobs worked, by kind (release, discard) and result (changed, skipped: its payload is gone).",
+			Name: "doorstep_jobs_deliveries_total", Help: "Deliveries that jobs worked, by kind (release, discard, recover) and result (changed, skipped: its payload is gone).",
 		}, []string{"kind", "result"}),
 		failures: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "doorstep_jobs_failures_total", Help: "Times that jobs could not be worked and were tried again.",
@@ -160,7 +183,7 @@ func (j *jobs) hold(ctx context.Context) error {
 		return err
 	}
 	defer lock.Release()
-	client, err := j.cfg.NewClient("jobs", j.log, soleProducer(j.cfg, "jobs")...)
+	client, err := newSoleProducer(ctx, j.cfg, j.log, "jobs", j.topics.Deliveries, j.topics.Attempts)
 	if err != nil {
 		return err
 	}
@@ -200,7 +223,7 @@ func (j *jobs) begin(ctx context.Context, client *kgo.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, transactionTimeout)
 	defer cancel()
 	if _, _, err := client.ProducerID(ctx); err != nil {
-		return fmt.Errorf("work jobs: fetch producer id: %w", err)
+		return fmt.Errorf("work jobs: fetch producer id: %w", kafka.Denied(err))
 	}
 	return nil
 }
@@ -285,7 +308,7 @@ func (w *working) take(ctx context.Context, t *turn, log *asked) (moved bool, er
 	case stepFinish:
 		return true, w.finish(ctx, t, sqlstore.JobDone, "")
 	case stepGiveUp:
-		return true, w.finish(ctx, t, sqlstore.JobFailed, obstacle(words).words(w.pageOf(t.job.WebhookID)))
+		return true, w.finish(ctx, t, sqlstore.JobFailed, obstacle(words).words(t.job.Kind, w.pageOf(t.job.WebhookID)))
 	case stepWait:
 	}
 	return false, w.waits(ctx, t, words, s.now)
@@ -294,7 +317,7 @@ func (w *working) take(ctx context.Context, t *turn, log *asked) (moved bool, er
 // look is what the next step is decided by.
 func (w *working) look(ctx context.Context, t *turn, log *asked) (seen, error) {
 	s := seen{now: log.now, full: w.room != nil && w.room() != nil}
-	if t.job.Kind == sqlstore.JobRelease {
+	if t.job.Kind != sqlstore.JobDiscard {
 		hook, err := w.store.Webhook(ctx, t.job.Tenant, t.job.WebhookID)
 		if err != nil && !errors.Is(err, sqlstore.ErrNotFound) {
 			return s, err
@@ -308,7 +331,30 @@ func (w *working) look(ctx context.Context, t *turn, log *asked) (seen, error) {
 		}
 		s.behind = t.mark.behind(committed)
 	}
+	if t.job.Kind == sqlstore.JobRecover && t.mark != nil && s.behind == 0 && s.obstacle == "" {
+		return s, w.pace(ctx, t, &s)
+	}
 	return s, nil
+}
+
+// pace adds how much of what a recover wrote the webhook still has to take. All of it is in one partition, so
+// once the history has the last, it has all.
+func (w *working) pace(ctx context.Context, t *turn, s *seen) error {
+	store, err := w.history()
+	if err != nil {
+		return err
+	}
+	if t.wrote.ID != "" {
+		row, err := store.Stored(ctx, t.wrote)
+		if err != nil && !errors.Is(err, sqldb.ErrNotFound) { // it may have grown too old for the history meanwhile
+			return err
+		}
+		if s.unknown = err == nil && row.Run < t.wrote.RunID; s.unknown {
+			return nil
+		}
+	}
+	s.waiting, err = store.Waiting(ctx, t.job.WebhookID, maxWaiting)
+	return err
 }
 
 // waits notes that something is in the way, once that has lasted.
@@ -331,18 +377,33 @@ func (w *working) finish(ctx context.Context, t *turn, status sqlstore.JobStatus
 	if err := w.update(ctx, t, status, words); err != nil {
 		return err
 	}
+	if t.job.Status != status {
+		return nil // a person was faster
+	}
 	w.log.Info("job finished", "job", t.job.ID, "kind", t.job.Kind, "webhook", t.job.WebhookID, "status", status,
-		"changed", t.job.Changed, "skipped", t.job.Skipped, "reason", words)
+		"changed", t.job.Changed, "skipped", t.job.Skipped.Sum(), "reason", words)
 	return nil
 }
 
-func (w *working) update(ctx context.Context, t *turn, status sqlstore.JobStatus, words string) (err error) {
+// update stores how far a job has come. A person may have paused or cancelled it meanwhile: then that holds, and what
+// was done is added to it.
+func (w *working) update(ctx context.Context, t *turn, status sqlstore.JobStatus, words string) error {
 	j := t.job
 	j.Status, j.Error, j.UpdatedAt = status, words, time.Now().UTC()
-	if j, err = w.store.UpdateJob(ctx, j); err != nil {
+	stored, err := w.store.UpdateJob(ctx, j)
+	if errors.Is(err, sqlstore.ErrConflict) {
+		stored, err = retried(func() (sqlstore.Job, error) {
+			now, err := w.store.Job(ctx, j.Tenant, j.ID)
+			if err != nil {
+				return now, err
+			}
+			return w.store.UpdateJob(ctx, addedTo(now, j))
+		})
+	}
+	if err != nil {
 		return err
 	}
-	t.job = j
+	t.job = stored
 	return nil
 }
 

@@ -1,129 +1,164 @@
 package console
 
 import (
-	"net/url"
-	"slices"
-	"strings"
+	"fmt"
 	"time"
-
-	"github.com/danielgtaylor/huma/v2"
-	"github.com/google/uuid"
+	"unicode/utf8"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 )
 
-// HistoryPage is the part of a list that is asked for. (Huma passes over embedded types that are not exported.)
-type HistoryPage struct {
-	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"50" doc:"How many at most"`
-	Cursor string `query:"cursor" maxLength:"1024" doc:"meta.next_cursor of the page before; pages neither skip nor repeat while rows are added"`
+// The lists of the history are read in the order of time only, along its days, and filtered by what has an index.
+
+const eventTypeForm = "one event type, dotted names of a-z, 0-9 and '_', e.g. card.updated"
+
+func only(ops ...lists.Op) []lists.Op { return ops }
+
+// received is the time that a list of the history is ordered by.
+func received(name, doc string) lists.Field {
+	return lists.Field{Name: name, Kind: lists.Time, Sorts: true, Ops: only(lists.Gt, lists.Gte, lists.Lt, lists.Lte), Doc: doc}
 }
 
-func (p HistoryPage) page(sort string) sqlhistory.Page {
-	return sqlhistory.Page{After: p.Cursor, Limit: p.Limit, Ascending: !strings.HasPrefix(sort, "-")}
+func eventTypeField(name string) lists.Field {
+	return lists.Field{Name: name, Kind: lists.Text, Ops: only(lists.Eq), Valid: event.ValidType, Form: eventTypeForm, Doc: "E.g. card.updated."}
 }
 
-type deliveriesInput struct {
-	HistoryPage
-	Sort              string   `query:"sort" enum:"-created_at,created_at" default:"-created_at" doc:"Newest or oldest first"`
-	WebhookID         string   `query:"filter[webhook_id]" format:"uuid"`
-	EventID           string   `query:"filter[event_id]" maxLength:"64"`
-	EventType         string   `query:"filter[event_type]" maxLength:"128" doc:"Exactly, e.g. card.updated"`
-	ExternalReference string   `query:"filter[external_reference]" maxLength:"256" doc:"Of the event"`
-	Status            []string `query:"filter[status]" enum:"pending,retrying,delivered,exhausted,suspended,cancelled,discarded,capped" doc:"One or several, with commas between them"`
-	CreatedGTE        string   `query:"filter[created_at][gte]" format:"date-time" doc:"When the event was received: at this time or later"`
-	CreatedGT         string   `query:"filter[created_at][gt]" format:"date-time" doc:"Later than this"`
-	CreatedLTE        string   `query:"filter[created_at][lte]" format:"date-time" doc:"At this time or earlier"`
-	CreatedLT         string   `query:"filter[created_at][lt]" format:"date-time" doc:"Earlier than this"`
+func counted() string {
+	return fmt.Sprintf("It ends too once the newest %d rows of the tenant, the webhook, the type or the status have been looked at.", sqlhistory.MaxLookedAt)
 }
 
-// Resolve is called by huma beside its own checks.
-func (*deliveriesInput) Resolve(hc huma.Context) []error { return checkQuery(hc) }
-
-// filter is what a request asks for, of a tenant. Huma has checked the statuses.
-func (in *deliveriesInput) filter(of string) (sqlhistory.DeliveryFilter, error) {
-	var f invalid.Fields
-	out := sqlhistory.DeliveryFilter{
-		Tenant: of, WebhookID: webhookFilter(in.WebhookID, &f), EventID: in.EventID, EventType: in.EventType, ExternalReference: in.ExternalReference,
+// foundOf is what is said of a page of the history beside its rows.
+func foundOf(next string, q lists.Query, total func() (sqlhistory.Total, error)) (lists.Found, error) {
+	found := lists.Found{Next: next}
+	if !q.Total {
+		return found, nil
 	}
-	checkType("filter[event_type]", in.EventType, &f)
-	for _, s := range in.Status {
-		out.Statuses = append(out.Statuses, delivery.Status(s))
+	n, err := total()
+	found.Total, found.More = new(min(n.Rows, lists.MaxCounted)), n.More || n.Rows > lists.MaxCounted
+	return found, err
+}
+
+// deliveryList is what a list of deliveries can be asked.
+func deliveryList() lists.List {
+	statuses := []string{}
+	for _, s := range delivery.Statuses() {
+		statuses = append(statuses, string(s))
 	}
-	out.From, out.To = between("filter[created_at]", in.CreatedGTE, in.CreatedGT, in.CreatedLTE, in.CreatedLT, &f)
-	return out, f.Err()
+	return lists.List{
+		Name: "deliveries", Sort: "-created_at", Opaque: true, Counted: counted(),
+		Fields: []lists.Field{
+			{Name: "webhook_id", Kind: lists.ID, Ops: only(lists.Eq)},
+			{Name: "event_id", Kind: lists.Text, Ops: only(lists.Eq), Valid: func(id string) bool { return utf8.RuneCountInString(id) <= event.MaxIDLength },
+				Form: fmt.Sprintf("at most %d characters", event.MaxIDLength)},
+			eventTypeField("event_type"),
+			{Name: "external_reference", Kind: lists.Text, Ops: only(lists.Eq), Doc: "Of the event."},
+			{Name: "status", Kind: lists.Enum, Values: statuses, Ops: only(lists.Eq, lists.In)},
+			received("created_at", "When the event was received."),
+		},
+	}
 }
 
-type eventsInput struct {
-	HistoryPage
-	Sort              string `query:"sort" enum:"-received_at,received_at" default:"-received_at" doc:"Newest or oldest first"`
-	Type              string `query:"filter[type]" maxLength:"128" doc:"Exactly, e.g. card.updated"`
-	ExternalReference string `query:"filter[external_reference]" maxLength:"256"`
-	ReceivedGTE       string `query:"filter[received_at][gte]" format:"date-time" doc:"At this time or later"`
-	ReceivedGT        string `query:"filter[received_at][gt]" format:"date-time" doc:"Later than this"`
-	ReceivedLTE       string `query:"filter[received_at][lte]" format:"date-time" doc:"At this time or earlier"`
-	ReceivedLT        string `query:"filter[received_at][lt]" format:"date-time" doc:"Earlier than this"`
-}
-
-// Resolve is called by huma beside its own checks.
-func (*eventsInput) Resolve(hc huma.Context) []error { return checkQuery(hc) }
-
-func (in *eventsInput) filter(of string) (sqlhistory.EventFilter, error) {
-	var f invalid.Fields
-	out := sqlhistory.EventFilter{Tenant: of, Type: in.Type, ExternalReference: in.ExternalReference}
-	checkType("filter[type]", in.Type, &f)
-	out.From, out.To = between("filter[received_at]", in.ReceivedGTE, in.ReceivedGT, in.ReceivedLTE, in.ReceivedLT, &f)
-	return out, f.Err()
-}
-
-// checkQuery finds what huma passes over: a filter without a value would list everything, and of a parameter
-// that is given twice the first would do.
-func checkQuery(hc huma.Context) []error {
-	u := hc.URL()
-	return queryFaults(u.Query())
-}
-
-func queryFaults(query url.Values) (faults []error) {
-	for name, values := range query {
-		var fault string
-		switch {
-		case len(values) > 1:
-			fault = "is given more than once"
-		case strings.HasPrefix(name, "filter[") && values[0] == "":
-			fault = "needs a value"
-		default:
-			continue
+// deliveryFilter is what a request asks for, of a tenant.
+func deliveryFilter(of string, q lists.Query) (sqlhistory.DeliveryFilter, error) {
+	out := sqlhistory.DeliveryFilter{Tenant: of}
+	for _, c := range q.Filter {
+		text, _ := c.Values[0].(string)
+		switch c.Field.Name {
+		case "webhook_id":
+			out.WebhookID = text
+		case "event_id":
+			out.EventID = text
+		case "event_type":
+			out.EventType = text
+		case "external_reference":
+			out.ExternalReference = text
+		case "status":
+			if out.Statuses != nil {
+				return out, invalid.Fields{{Name: "filter[status]", Message: "is given twice, once as filter[status][in]"}}
+			}
+			for _, v := range c.Values {
+				out.Statuses = append(out.Statuses, delivery.Status(v.(string)))
+			}
 		}
-		faults = append(faults, &huma.ErrorDetail{Location: "query." + name, Message: fault})
 	}
-	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return faults
+	out.From, out.To = between(q.Filter, "created_at")
+	return out, nil
 }
 
-// webhookFilter is the id that a list is filtered by, as it is stored; empty stays empty.
-func webhookFilter(id string, f *invalid.Fields) string {
-	if id == "" {
-		return ""
+// eventList is what a list of events can be asked.
+func eventList() lists.List {
+	return lists.List{
+		Name: "events", Sort: "-received_at", Opaque: true, Counted: counted(),
+		Fields: []lists.Field{
+			eventTypeField("type"),
+			{Name: "external_reference", Kind: lists.Text, Ops: only(lists.Eq)},
+			received("received_at", ""),
+		},
 	}
-	parsed, err := uuid.Parse(id)
-	if err != nil || len(id) != 36 {
-		f.Add("filter[webhook_id]", "must be the id of a webhook, a UUID")
-	}
-	return parsed.String()
 }
 
-func checkType(name, value string, f *invalid.Fields) {
-	if value != "" && !event.ValidType(value) {
-		f.Add(name, "must be one event type, dotted names of a-z, 0-9 and '_', e.g. card.updated")
+func eventFilter(of string, q lists.Query) sqlhistory.EventFilter {
+	out := sqlhistory.EventFilter{Tenant: of}
+	for _, c := range q.Filter {
+		text, _ := c.Values[0].(string)
+		switch c.Field.Name {
+		case "type":
+			out.Type = text
+		case "external_reference":
+			out.ExternalReference = text
+		}
 	}
+	out.From, out.To = between(q.Filter, "received_at")
+	return out
+}
+
+// mailList is what a list of mails can be asked.
+func mailList() lists.List {
+	return lists.List{
+		Name: "mails", Sort: "-mailed_at", Opaque: true, Counted: counted(),
+		Fields: []lists.Field{
+			{Name: "webhook_id", Kind: lists.ID, Ops: only(lists.Eq)},
+			{Name: "mailed_at", Kind: lists.Time, Sorts: true, Ops: only()},
+		},
+	}
+}
+
+func mailFilter(of string, q lists.Query) sqlhistory.MailFilter {
+	out := sqlhistory.MailFilter{Tenant: of}
+	for _, c := range q.Filter {
+		out.WebhookID, _ = c.Values[0].(string)
+	}
+	return out
+}
+
+// historyPage is the part of a list of the history that is asked for.
+func historyPage(q lists.Query) sqlhistory.Page {
+	return sqlhistory.Page{After: q.Cursor, Limit: q.Limit, Ascending: !q.Sort[0].Descending, Bound: q.Bound()}
 }
 
 // between is the time that a list is of, from inclusive, to exclusive; what is not bounded is zero.
-func between(name, gte, gt, lte, lt string, f *invalid.Fields) (from, to time.Time) {
-	from = later(decodeTime(gte, name+"[gte]", f), next(decodeTime(gt, name+"[gt]", f)))
-	to = earlier(decodeTime(lt, name+"[lt]", f), next(decodeTime(lte, name+"[lte]", f)))
+func between(filter []lists.Condition, name string) (from, to time.Time) {
+	for _, c := range filter {
+		if c.Field.Name != name {
+			continue
+		}
+		nanos, _ := c.Values[0].(int64)
+		switch at := time.Unix(0, nanos).UTC(); c.Op {
+		case lists.Gte:
+			from = later(from, at)
+		case lists.Gt:
+			from = later(from, next(at))
+		case lists.Lt:
+			to = earlier(to, at)
+		case lists.Lte:
+			to = earlier(to, next(at))
+		default:
+		}
+	}
 	return from, to
 }
 

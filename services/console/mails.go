@@ -8,7 +8,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/doorstep-dev/doorstep/pkg/failure"
-	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
@@ -33,36 +32,29 @@ func mailView(n failure.Notice) Mail {
 	}
 }
 
-type mailsInput struct {
-	HistoryPage
-	WebhookID string `query:"filter[webhook_id]" format:"uuid"`
-}
-
-// Resolve is called by huma beside its own checks.
-func (*mailsInput) Resolve(hc huma.Context) []error { return checkQuery(hc) }
-
 func (s *Service) routeMails(api huma.API) {
 	add(s, api, route{
 		id: "list-mails", method: http.MethodGet, path: "mails", scope: tenant.ScopeAdmin,
-		summary: "List the mails to the tenant's administrators, newest first",
+		summary: "List the mails to the tenant's administrators, newest first", list: listOf[Mail](mailList()),
 	}, s.listMails)
 	add(s, api, route{
 		id: "get-mail", method: http.MethodGet, path: "mails/{id}", scope: tenant.ScopeAdmin,
-		summary: "Show a mail", problems: []int{404},
+		summary: "Show a mail", problems: []int{404}, list: oneOf[Mail](),
 	}, s.getMail)
 }
 
-func (s *Service) listMails(ctx context.Context, in *mailsInput) (*output[[]Mail], error) {
-	var f invalid.Fields
-	filter := sqlhistory.MailFilter{Tenant: callerOf(ctx).Tenant, WebhookID: webhookFilter(in.WebhookID, &f)}
-	if err := f.Err(); err != nil {
-		return nil, err
-	}
+func (s *Service) listMails(ctx context.Context, _ *noInput) (*output[[]Mail], error) {
+	q := queryOf(ctx)
+	f := mailFilter(callerOf(ctx).Tenant, q)
 	store, err := s.history()
 	if err != nil {
 		return nil, err
 	}
-	mails, next, err := store.Mails(ctx, filter, sqlhistory.Page{After: in.Cursor, Limit: in.Limit})
+	mails, next, err := store.Mails(ctx, f, historyPage(q))
+	if err != nil {
+		return nil, err
+	}
+	found, err := foundOf(next, q, func() (sqlhistory.Total, error) { return store.MailsTotal(ctx, f) })
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +62,7 @@ func (s *Service) listMails(ctx context.Context, in *mailsInput) (*output[[]Mail
 	for i, n := range mails {
 		views[i] = mailView(n)
 	}
-	return replyList(ctx, views, next), nil
+	return replyList(ctx, views, found), nil
 }
 
 func (s *Service) getMail(ctx context.Context, in *idInput) (*output[Mail], error) {

@@ -76,6 +76,12 @@ func TestMails(t *testing.T) {
 	if d := cmp.Diff(want, all); d != "" {
 		t.Errorf("newest first (-want +got):\n%s", d)
 	}
+	if got := ids(data[[]console.Mail](t, r.do(200, "GET", mailsPath+"?sort=mailed_at", ""))); !cmp.Equal(got, []string{first.ID, second.ID, third.ID}) {
+		t.Errorf("oldest first: %v", got)
+	}
+	if a := r.do(200, "GET", mailsPath+"?show=kind&limit=1&total=true", ""); string(a.Data) != `[{"id":"`+third.ID+`","kind":"gone"}]` || *a.Meta.Total != 3 {
+		t.Errorf("some fields: %s", a.text)
+	}
 	if got := ids(data[[]console.Mail](t, r.do(200, "GET", mailsPath+"?filter[webhook_id]="+hook, ""))); !cmp.Equal(got, []string{second.ID, first.ID}) {
 		t.Errorf("of a webhook: %v", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ import (
 // How the outbox is drained. A change of this console is seen at once, of another within the poll.
 const (
 	outboxLock  = "outbox"
+	outboxWork  = "outbox" // its transactional id, under the topic prefix
 	outboxBatch = 500
 	outboxPoll  = 250 * time.Millisecond
 	outboxRetry = 250 * time.Millisecond
@@ -68,7 +70,7 @@ func (d *drainer) hold(ctx context.Context, works func()) error {
 		return err
 	}
 	defer lock.Release()
-	client, err := d.cfg.NewClient("outbox", d.log, soleProducer(d.cfg, "outbox")...)
+	client, err := newSoleProducer(ctx, d.cfg, d.log, outboxWork, d.topics.Webhooks, d.topics.Settings)
 	if err != nil {
 		return err
 	}
@@ -132,6 +134,8 @@ func (d *drainer) record(c sqlstore.Current) (*kgo.Record, error) {
 		return wire.APIKey(d.topics.Settings, *c.APIKey)
 	case c.Administrator != nil:
 		return wire.Administrator(d.topics.Settings, *c.Administrator)
+	case c.EventType != nil:
+		return wire.EventType(d.topics.Settings, *c.EventType)
 	}
 	switch c.Kind {
 	case sqlstore.KindWebhook:
@@ -142,6 +146,10 @@ func (d *drainer) record(c sqlstore.Current) (*kgo.Record, error) {
 		return wire.Gone(d.topics.Settings, wire.APIKeyKey(c.Key)), nil
 	case sqlstore.KindAdministrator:
 		return wire.Gone(d.topics.Settings, wire.AdministratorKey(c.Key)), nil
+	case sqlstore.KindEventType:
+		of, name, _ := strings.Cut(c.Key, "/")
+		return wire.Gone(d.topics.Settings, wire.EventTypeKey(of, name)), nil
+	default: // the log is not told of it, or a newer program wrote it
 	}
 	return nil, errors.New("a kind that this program does not know")
 }

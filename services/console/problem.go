@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,7 +22,7 @@ type Problem struct {
 	Title     string         `json:"title" doc:"What kind of problem it is" example:"Unprocessable Entity"`
 	Status    int            `json:"status" doc:"The HTTP status" example:"422"`
 	Detail    string         `json:"detail,omitempty" doc:"What went wrong this time"`
-	Code      string         `json:"code,omitempty" doc:"Of a conflict that has several causes: which, e.g. webhook_deleted"`
+	Code      string         `json:"code,omitempty" doc:"Of a conflict or refusal that has several causes: which, e.g. webhook_deleted"`
 	RequestID string         `json:"request_id" doc:"Names the request in Doorstep's log"`
 	Errors    []FieldProblem `json:"errors,omitempty" doc:"The fields at fault"`
 
@@ -33,7 +34,7 @@ type Problem struct {
 // FieldProblem is one field at fault.
 type FieldProblem struct {
 	Field   string `json:"field" doc:"As it was sent" example:"payload.format"`
-	Message string `json:"message" doc:"What is wrong with it, with the limit" example:"must be raw, standard, cloudevents or thin"`
+	Message string `json:"message" doc:"What is wrong with it, with the limit" example:"must be raw, standard, cloudevents, thin or hook"`
 }
 
 // Error is the detail.
@@ -85,10 +86,12 @@ func (s *Service) problemOf(ctx context.Context, err error) *Problem {
 		return newProblem(http.StatusForbidden, err.Error())
 	case errors.Is(err, sqlstore.ErrNotFound):
 		return newProblem(http.StatusNotFound, "there is nothing of that id")
+	case errors.Is(err, sqlstore.ErrTakenOver):
+		return stillRunning()
 	case errors.Is(err, sqlstore.ErrConflict):
 		return newProblem(http.StatusConflict, "it was changed by another request at the same time; read it and try again")
-	case errors.Is(err, sqlstore.ErrCursor), errors.Is(err, sqlhistory.ErrCursor):
-		return invalidFields(invalid.Fields{{Name: "cursor", Message: "is not a next_cursor of this list"}})
+	case errors.Is(err, sqlhistory.ErrCursor):
+		return invalidFields(invalid.Fields{{Name: "cursor", Message: "is not a next_cursor of this list, in this order and with these filters"}})
 	case errors.Is(err, publish.ErrBusy):
 		return newProblem(http.StatusTooManyRequests, err.Error())
 	case errors.Is(err, publish.ErrNoRoom):
@@ -126,12 +129,16 @@ func (s *Service) logAway(ctx context.Context, what string, err error) *Problem 
 // unknownParameter is what huma says of a query parameter that an operation does not have.
 const unknownParameter = "unknown query parameter"
 
-// parameters are those that an operation has in its query.
+// parameters are those that an operation has in its query; a filter stands for all its operators.
 func parameters(op *huma.Operation) string {
 	var names []string
 	for _, p := range op.Parameters {
-		if p.In == "query" {
-			names = append(names, p.Name)
+		name, operator, _ := strings.Cut(p.Name, "][")
+		if operator != "" {
+			name += "]"
+		}
+		if p.In == "query" && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
 	if len(names) == 0 {
@@ -163,5 +170,5 @@ func transform(ctx huma.Context, _ string, v any) (any, error) {
 		p.RequestID = requestID(ctx.Context())
 		return p, nil
 	}
-	return v, nil
+	return picked(ctx.Context(), v)
 }

@@ -159,7 +159,7 @@ func (s *Service) resealOne(ctx context.Context, store *sqlstore.Store, w webhoo
 		again = true
 		sealed, changed, unreadable := s.sealing.Webhook(w, nonce)
 		if changed && change {
-			stored, err := store.UpdateWebhook(ctx, sealed)
+			stored, err := store.ResealWebhook(ctx, sealed)
 			if err != nil {
 				return w, err
 			}

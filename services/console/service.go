@@ -2,6 +2,7 @@ package console
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,7 @@ type Service struct {
 	cfg          Config
 	log          *slog.Logger
 	listener     net.Listener
+	secure       *tls.Config // nil: plain
 	settings     *registry.Settings
 	states       *registry.States
 	publisher    *publish.Publisher
@@ -46,13 +48,17 @@ type Service struct {
 	topics       wire.Topics
 	drainer      drainer
 	jobs         jobs
-	stopping     chan struct{}            // closed when the console drains: answers that go on end
-	tails        chan struct{}            // one for each stream of attempts
+	stopping     chan struct{} // closed when the console drains: answers that go on end
+	tails        chan struct{} // one for each stream of attempts
+	tests        tests
 	audits       chan struct{}            // one for each audit
 	tenants      sync.Map                 // ids of tenants that are known to exist
 	firstKey     atomic.Pointer[[32]byte] // hash of the platform key made at this start; nil: none was
 	requests     *prometheus.HistogramVec
 	seldom       obs.Seldom
+	keyUses      keyUses
+	suspended    prometheus.Gauge
+	rates        *rates       // nil: requests are not limited
 	keysFromLog  atomic.Int64 // until when keys that the log knows are not looked up in SQL, Unix nanoseconds
 }
 
@@ -61,13 +67,23 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	failures, err := obs.StoreFailures(metrics)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Kafka.Failed, cfg.Redis.Failed = failures("kafka"), failures("redis")
+	cfg.SQL.Failed, cfg.History.Failed = failures("postgres"), failures("postgres")
 	s := &Service{
 		cfg: cfg, log: log, target: newTarget(cfg.Egress, nil), historyTried: make(chan struct{}),
-		resealer: newResealer(), stopping: make(chan struct{}), tails: make(chan struct{}, maxTails), audits: make(chan struct{}, 1),
+		resealer: newResealer(), keyUses: newKeyUses(), stopping: make(chan struct{}), tails: make(chan struct{}, maxTails), audits: make(chan struct{}, 1),
+		tests: newTests(),
 		requests: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "doorstep_http_request_seconds", Help: "Time of requests to the console, by route and status.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route", "status"}),
+		suspended: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "doorstep_deliveries_suspended", Help: "Deliveries that are suspended, as the history had it within the last minute; every console tells of all.",
+		}),
 		drainer: drainer{
 			cfg: cfg.Kafka, log: log,
 			records: prometheus.NewCounter(prometheus.CounterOpts{
@@ -81,17 +97,22 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 	if err := s.readKeys(); err != nil {
 		return nil, err
 	}
+	if s.rates, err = newRates(cfg); err != nil {
+		return nil, err
+	}
 	s.jobs = newJobs(s)
-	for _, c := range append(s.jobs.metrics(), s.requests, s.drainer.records, s.drainer.faults, s.resealer.webhooks) {
+	for _, c := range append(append(s.jobs.metrics(), s.rates.metrics()...), s.requests, s.drainer.records, s.drainer.faults, s.resealer.webhooks, s.suspended) {
 		if err := metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of console: %w", err)
 		}
 	}
-	var err error
 	if s.topics, err = cfg.Kafka.Topics(); err != nil {
 		return nil, err
 	}
 	s.drainer.topics, s.jobs.topics = s.topics, s.topics
+	if s.secure, err = secured(cfg, log); err != nil {
+		return nil, err
+	}
 	if s.listener, err = process.Listen(cfg.HTTP, "http"); err != nil {
 		return nil, err
 	}
@@ -99,6 +120,14 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 		return nil, errors.Join(err, s.listener.Close())
 	}
 	return s, nil
+}
+
+func secured(cfg Config, log *slog.Logger) (*tls.Config, error) {
+	serving, err := cfg.Serving()
+	if err != nil {
+		return nil, err
+	}
+	return serving.Config(log)
 }
 
 // connect makes the Kafka clients; they connect when they are used.
@@ -136,13 +165,14 @@ func (s *Service) Addr() string { return s.listener.Addr().String() }
 func (s *Service) Run(ctx context.Context) error {
 	defer s.publisher.Close()
 	defer s.payloads.reader.Close()
+	defer s.rates.close()
 	server := &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		TLSConfig: s.secure, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes, ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
-		if err := server.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := process.ServeHTTP(server, s.listener); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve http on %s: %w", s.Addr(), err)
 		}
 		return nil
@@ -183,7 +213,10 @@ func (s *Service) keep(ctx context.Context) error {
 	var loops sync.WaitGroup
 	loops.Go(func() { s.jobs.run(ctx) })
 	loops.Go(func() { s.keepExpiry(ctx) })
+	loops.Go(func() { s.keepSuspended(ctx) })
 	loops.Go(func() { s.keepSealed(ctx) })
+	loops.Go(func() { s.keepKeyUses(ctx, store) })
+	loops.Go(func() { s.keepTrimmed(ctx, store) })
 	s.drainer.run(ctx)
 	loops.Wait()
 	return nil

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/auth"
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/event"
 	"github.com/doorstep-dev/doorstep/pkg/history"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
@@ -64,7 +67,9 @@ func (in *tailInput) filter(of string) (func(delivery.Attempt) bool, error) {
 		}
 		webhookID = id.String()
 	}
-	checkType("filter[event_type]", in.EventType, &f)
+	if in.EventType != "" && !event.ValidType(in.EventType) {
+		f.Add("filter[event_type]", "must be "+eventTypeForm)
+	}
 	return func(a delivery.Attempt) bool {
 		return a.Tenant == of &&
 			(webhookID == "" || a.WebhookID == webhookID) &&
@@ -72,6 +77,30 @@ func (in *tailInput) filter(of string) (func(delivery.Attempt) bool, error) {
 			(len(in.Status) == 0 || slices.Contains(in.Status, string(a.Status))) &&
 			(!in.Failed || a.Kind == delivery.KindPost && !a.Outcome.OK())
 	}, f.Err()
+}
+
+// checkQuery finds what huma passes over: a filter without a value would let everything through, and of a parameter
+// that is given twice the first would do.
+func checkQuery(hc huma.Context) []error {
+	u := hc.URL()
+	return queryFaults(u.Query())
+}
+
+func queryFaults(query url.Values) (faults []error) {
+	for name, values := range query {
+		var fault string
+		switch {
+		case len(values) > 1:
+			fault = "is given more than once"
+		case strings.HasPrefix(name, "filter[") && values[0] == "":
+			fault = "needs a value"
+		default:
+			continue
+		}
+		faults = append(faults, &huma.ErrorDetail{Location: "query." + name, Message: fault})
+	}
+	slices.SortFunc(faults, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return faults
 }
 
 func (s *Service) routeTail(api huma.API) {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/doorstep-dev/doorstep/pkg/event"
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
@@ -22,6 +23,7 @@ type Tenant struct {
 	Open      bool      `json:"open" doc:"Event types outside its catalogue are accepted"`
 	Policy    Policy    `json:"policy" doc:"Its own values; null: the installation's"`
 	Payload   Payload   `json:"payload" doc:"Of its webhooks that say nothing else"`
+	Features  Features  `json:"features"`
 	Profile   string    `json:"profile" doc:"The profile last applied"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
@@ -30,58 +32,58 @@ type Tenant struct {
 func tenantView(t tenant.Tenant) Tenant {
 	return Tenant{
 		ID: t.ID, Name: t.Name, Open: t.Open, Policy: policyView(t.Policy), Payload: payloadView(t.Payload),
-		Profile: t.Profile, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+		Features: featuresView(t), Profile: t.Profile, CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
 	}
 }
 
 // Me is the caller as Doorstep sees it.
 type Me struct {
-	Key    Key    `json:"key" doc:"The API key of this call"`
-	Tenant string `json:"tenant" doc:"The tenant that this call acts for"`
+	APIKeyID          string  `json:"api_key_id" format:"uuid" doc:"Of the API key of this call; webhooks made with it bear it"`
+	DeveloperClientID *string `json:"developer_client_id" doc:"The application that the key was given to; null: none"`
+	Key               Key     `json:"key" doc:"The API key of this call"`
+	Tenant            string  `json:"tenant" doc:"The tenant that this call acts for"`
 }
 
 func (s *Service) routeTenants(api huma.API) {
 	add(s, api, route{
 		id: "list-tenants", method: http.MethodGet, path: "tenants", scope: tenant.ScopeAdmin,
-		summary: "List tenants: all for a platform key, else the key's own",
+		summary: "List tenants: all for a platform key, else the key's own", list: listOf[Tenant](sqlstore.TenantList()),
 	}, s.listTenants)
 	add(s, api, route{
 		id: "create-tenant", method: http.MethodPost, path: "tenants", summary: "Make a tenant; for a platform key",
-		scope: tenant.ScopeAdmin, status: http.StatusCreated, body: TenantInput{}, maxBody: maxBody, problems: []int{409, 413},
+		scope: tenant.ScopeAdmin, status: http.StatusCreated, body: TenantInput{}, maxBody: maxBody, once: true, problems: []int{409, 413},
 	}, s.createTenant)
 	add(s, api, route{
 		id: "get-tenant", method: http.MethodGet, path: "tenants/{id}", summary: "Show a tenant: any for a platform key, else the key's own",
-		scope: tenant.ScopeAdmin, problems: []int{404},
+		scope: tenant.ScopeAdmin, tags: true, problems: []int{404}, list: oneOf[Tenant](),
 	}, s.getTenant)
 	add(s, api, route{
 		id: "patch-tenant", method: http.MethodPatch, path: "tenants/{id}",
 		summary: "Change a tenant (merge patch, RFC 7396); its own key may change name and payload only",
 		scope:   tenant.ScopeAdmin, body: TenantInput{}, media: "application/merge-patch+json", maxBody: maxBody,
-		problems: []int{404, 409, 413},
+		tags: true, problems: []int{404, 409, 413},
 	}, s.patchTenant)
 	add(s, api, route{
 		id: "delete-tenant", method: http.MethodDelete, path: "tenants/{id}",
 		summary: "Delete a tenant that owns neither webhooks nor API keys, with its administrators; for a platform key",
-		scope:   tenant.ScopeAdmin, status: http.StatusNoContent, problems: []int{404, 409},
+		scope:   tenant.ScopeAdmin, status: http.StatusNoContent, tags: true, problems: []int{404, 409},
 	}, s.deleteTenant)
 	add(s, api, route{id: "me", method: http.MethodGet, path: "me", summary: "Who am I"}, s.me)
 }
 
-func (s *Service) listTenants(ctx context.Context, in *listInput) (*output[[]Tenant], error) {
+func (s *Service) listTenants(ctx context.Context, _ *noInput) (*output[[]Tenant], error) {
 	store, err := s.sql()
 	if err != nil {
 		return nil, err
 	}
 	var (
 		tenants []tenant.Tenant
-		next    string
+		found   lists.Found
 	)
 	if c := callerOf(ctx); c.Platform() {
-		tenants, next, err = store.Tenants(ctx, in.page())
+		tenants, found, err = store.Tenants(ctx, queryOf(ctx))
 	} else {
-		var own tenant.Tenant
-		own, err = store.Tenant(ctx, c.Tenant)
-		tenants = []tenant.Tenant{own}
+		tenants, found, err = store.OwnTenant(ctx, c.Tenant, queryOf(ctx))
 	}
 	if err != nil {
 		return nil, err
@@ -90,10 +92,10 @@ func (s *Service) listTenants(ctx context.Context, in *listInput) (*output[[]Ten
 	for i, t := range tenants {
 		views[i] = tenantView(t)
 	}
-	return replyList(ctx, views, next), nil
+	return replyList(ctx, views, found), nil
 }
 
-func (s *Service) createTenant(ctx context.Context, in *rawInput) (*output[Tenant], error) {
+func (s *Service) createTenant(ctx context.Context, in *rawInput) (*tagged[Tenant], error) {
 	if err := platformOnly(callerOf(ctx)); err != nil {
 		return nil, err
 	}
@@ -107,14 +109,16 @@ func (s *Service) createTenant(ctx context.Context, in *rawInput) (*output[Tenan
 	}
 	t.CreatedAt = time.Now().UTC()
 	t.UpdatedAt = t.CreatedAt
-	t, err = store.CreateTenant(ctx, t)
+	t.Version = 1
+	answering(ctx, func() any { return replyTagged(ctx, t.Version, tenantView(t)) })
+	t, err = store.CreateTenant(ctx, authorOf(ctx), t)
 	if errors.Is(err, sqlstore.ErrExists) {
 		return nil, newProblem(http.StatusConflict, "there is a tenant of that id already; PATCH changes it")
 	}
 	if err != nil {
 		return nil, err
 	}
-	return reply(ctx, tenantView(t)), nil
+	return replyTagged(ctx, t.Version, tenantView(t)), nil
 }
 
 // readTenant is the tenant of that id, if the caller may see it.
@@ -122,10 +126,14 @@ func (s *Service) readTenant(ctx context.Context, store *sqlstore.Store, id stri
 	if c := callerOf(ctx); !event.ValidTenant(id) || !c.Platform() && id != c.Tenant {
 		return tenant.Tenant{}, sqlstore.ErrNotFound
 	}
-	return store.Tenant(ctx, id)
+	t, err := store.Tenant(ctx, id)
+	if err == nil {
+		err = unmet(ctx, t.Version)
+	}
+	return t, err
 }
 
-func (s *Service) getTenant(ctx context.Context, in *idInput) (*output[Tenant], error) {
+func (s *Service) getTenant(ctx context.Context, in *idInput) (*tagged[Tenant], error) {
 	store, err := s.sql()
 	if err != nil {
 		return nil, err
@@ -134,10 +142,10 @@ func (s *Service) getTenant(ctx context.Context, in *idInput) (*output[Tenant], 
 	if err != nil {
 		return nil, err
 	}
-	return reply(ctx, tenantView(t)), nil
+	return replyTagged(ctx, t.Version, tenantView(t)), nil
 }
 
-func (s *Service) patchTenant(ctx context.Context, in *idRawInput) (*output[Tenant], error) {
+func (s *Service) patchTenant(ctx context.Context, in *idRawInput) (*tagged[Tenant], error) {
 	store, err := s.sql()
 	if err != nil {
 		return nil, err
@@ -146,7 +154,7 @@ func (s *Service) patchTenant(ctx context.Context, in *idRawInput) (*output[Tena
 	if err != nil {
 		return nil, err
 	}
-	return reply(ctx, tenantView(t)), nil
+	return replyTagged(ctx, t.Version, tenantView(t)), nil
 }
 
 func (s *Service) patchTenantOnce(ctx context.Context, store *sqlstore.Store, in *idRawInput) (tenant.Tenant, error) {
@@ -163,7 +171,7 @@ func (s *Service) patchTenantOnce(ctx context.Context, store *sqlstore.Store, in
 		return tenant.Tenant{}, err
 	}
 	t.UpdatedAt = time.Now().UTC()
-	return store.UpdateTenant(ctx, t)
+	return store.UpdateTenant(ctx, authorOf(ctx), t)
 }
 
 func (s *Service) deleteTenant(ctx context.Context, in *idInput) (*noOutput, error) {
@@ -174,13 +182,16 @@ func (s *Service) deleteTenant(ctx context.Context, in *idInput) (*noOutput, err
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.readTenant(ctx, store, in.ID); err != nil {
+	if _, err := s.readTenant(withoutDemand(ctx), store, in.ID); err != nil {
 		return nil, err
 	}
 	if in.ID == event.DefaultTenant {
 		return nil, newProblem(http.StatusConflict, "this tenant is the installation's own: a platform key that names no tenant acts for it")
 	}
-	err = store.DeleteTenant(ctx, in.ID)
+	err = remove(ctx, func() (uint64, error) {
+		t, err := s.readTenant(ctx, store, in.ID)
+		return t.Version, err
+	}, func(version uint64) error { return store.DeleteTenant(ctx, authorOf(ctx), in.ID, version) })
 	if use := new(sqlstore.TenantInUseError); errors.As(err, &use) {
 		return nil, newProblem(http.StatusConflict, fmt.Sprintf("the tenant %s; delete these first", use))
 	}
@@ -192,7 +203,9 @@ func (s *Service) deleteTenant(ctx context.Context, in *idInput) (*noOutput, err
 
 func (s *Service) me(ctx context.Context, _ *noInput) (*output[Me], error) {
 	c := callerOf(ctx)
-	return reply(ctx, Me{Key: keyView(c.Key), Tenant: c.Tenant}), nil
+	return reply(ctx, Me{
+		APIKeyID: c.Key.ID, DeveloperClientID: textOrNull(c.Key.DeveloperClientID), Key: keyView(c.Key), Tenant: c.Tenant,
+	}), nil
 }
 
 // tenantOf is the tenant with its policy; one that nobody named yet is open, with the defaults.

@@ -17,11 +17,12 @@ import (
 
 // TenantInput is what a caller may say of a tenant. Null and absent fields take the defaults.
 type TenantInput struct {
-	ID      string        `json:"id,omitempty" maxLength:"64" pattern:"^[a-z0-9][a-z0-9_-]*$" doc:"At creation only, where it is required"`
-	Name    string        `json:"name,omitempty" maxLength:"150" doc:"Default: the id"`
-	Open    *bool         `json:"open,omitempty" doc:"Event types outside its catalogue are accepted; default true"`
-	Policy  *Policy       `json:"policy,omitempty"`
-	Payload *PayloadInput `json:"payload,omitempty" doc:"Defaults of its webhooks"`
+	ID       string         `json:"id,omitempty" maxLength:"64" pattern:"^[a-z0-9][a-z0-9_-]*$" doc:"At creation only, where it is required"`
+	Name     string         `json:"name,omitempty" maxLength:"150" doc:"Default: the id"`
+	Open     *bool          `json:"open,omitempty" doc:"Event types outside its catalogue are accepted; default true"`
+	Policy   *Policy        `json:"policy,omitempty"`
+	Payload  *PayloadInput  `json:"payload,omitempty" doc:"Defaults of its webhooks"`
+	Features *FeaturesInput `json:"features,omitempty"`
 }
 
 // Policy holds a tenant's own values; null is the installation's.
@@ -33,6 +34,7 @@ type Policy struct {
 	TimeoutSeconds      *int    `json:"timeout_seconds" required:"false" minimum:"1" maximum:"30" doc:"Of webhooks that have none of their own"`
 	Reactivation        *string `json:"reactivation" required:"false" enum:"console,any" doc:"Where a disabled webhook may be reactivated"`
 	KeepAnswers         *bool   `json:"keep_answers" required:"false" doc:"Attempts keep the headers and the first bytes of the body that receivers answer; null: they do"`
+	Validate            *string `json:"validate" required:"false" enum:"reject,warn,off" doc:"Published events whose data does not fit their type's JSON Schema are refused (reject), or taken and told of (warn); null: off"`
 }
 
 func policyView(p tenant.Policy) Policy {
@@ -45,6 +47,9 @@ func policyView(p tenant.Policy) Policy {
 	}
 	if p.Reactivation != "" {
 		v.Reactivation = &p.Reactivation
+	}
+	if p.Validate != "" {
+		v.Validate = &p.Validate
 	}
 	return v
 }
@@ -61,6 +66,11 @@ func (v Policy) policy(f *invalid.Fields) tenant.Policy {
 	if r := v.Reactivation; r != nil {
 		if p.Reactivation = *r; *r == "" {
 			f.Add("policy.reactivation", "must be %s or %s, or null", tenant.ReactivationConsole, tenant.ReactivationAny)
+		}
+	}
+	if r := v.Validate; r != nil {
+		if p.Validate = *r; *r == "" {
+			f.Add("policy.validate", "must be %s, %s or %s, or null", tenant.ValidateReject, tenant.ValidateWarn, tenant.ValidateOff)
 		}
 	}
 	return p
@@ -80,15 +90,24 @@ func patchedTenant(t tenant.Tenant, patch []byte) (tenant.Tenant, error) {
 	policy := policyView(t.Policy)
 	in, err := merged(TenantInput{
 		Name: t.Name, Open: &t.Open, Policy: &policy,
-		Payload: &PayloadInput{Format: string(t.Payload.Format), Exclude: t.Payload.Exclude, Stringify: t.Payload.Stringify},
+		Payload:  &PayloadInput{Format: string(t.Payload.Format), Exclude: t.Payload.Exclude, Stringify: t.Payload.Stringify},
+		Features: featuresInput(t.Features),
 	}, patch, readOnlyOfTenant())
-	if err == nil && in.ID != "" {
+	if err == nil && (in.ID != "" || names(patch, "id")) {
 		err = invalid.Fields{{Name: "id", Message: "can be given at creation only"}}
 	}
 	if err != nil {
 		return tenant.Tenant{}, err
 	}
 	return in.apply(t)
+}
+
+// names reports whether a patch says something of a field, and not that it be left out.
+func names(patch []byte, field string) bool {
+	var said map[string]json.RawMessage
+	_ = json.Unmarshal(patch, &said) // what cannot be read was told already
+	raw, ok := said[field]
+	return ok && !isNull(raw)
 }
 
 // readOnlyOfTenant are fields of a tenant that only Doorstep sets.
@@ -105,6 +124,7 @@ func (in TenantInput) apply(t tenant.Tenant) (tenant.Tenant, error) {
 	if p := in.Payload; p != nil {
 		t.Payload = webhook.Payload{Format: webhook.Format(p.Format), Exclude: p.Exclude, Stringify: p.Stringify}
 	}
+	t.Features = in.Features.features()
 	f = append(f, t.Check()...)
 	return t, f.Err()
 }
@@ -116,7 +136,7 @@ func checkOwnPatch(patch []byte) error {
 	_ = json.Unmarshal(patch, &said) // what cannot be read is refused by patchedTenant
 	var foreign []string
 	for _, name := range slices.Sorted(maps.Keys(said)) {
-		if name == "open" || name == "policy" {
+		if name == "open" || name == "policy" || name == "features" {
 			foreign = append(foreign, name)
 		}
 	}

@@ -30,15 +30,16 @@ func TestTenantLife(t *testing.T) {
 	t.Parallel()
 	c := ready(t)
 	made := data[console.Tenant](t, c.do(201, "POST", tenants, `{"id":"acme","name":"Acme ✓","open":false,
-		"policy":{"warn_after":5,"disable_after":10,"max_webhooks_per_event":3,"retry_count":0,"timeout_seconds":7,"reactivation":"any","keep_answers":false},
+		"policy":{"warn_after":5,"disable_after":10,"max_webhooks_per_event":3,"retry_count":0,"timeout_seconds":7,"reactivation":"any","keep_answers":false,"validate":"warn"},
 		"payload":{"format":"thin","exclude":["a.b"],"stringify":true}}`))
 	want := console.Tenant{
 		ID: "acme", Name: "Acme ✓",
 		Policy: console.Policy{
 			WarnAfter: new(5), DisableAfter: new(10), MaxWebhooksPerEvent: new(3), RetryCount: new(0), TimeoutSeconds: new(7),
-			Reactivation: new("any"), KeepAnswers: new(false),
+			Reactivation: new("any"), KeepAnswers: new(false), Validate: new("warn"),
 		},
 		Payload:   console.Payload{Format: webhook.FormatThin, Exclude: []string{"a.b"}, Stringify: true},
+		Features:  console.Features{Webhooks: true},
 		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt,
 	}
 	if d := cmp.Diff(want, made); d != "" || time.Since(made.CreatedAt) > time.Minute {
@@ -49,12 +50,14 @@ func TestTenantLife(t *testing.T) {
 	if got := data[console.Tenant](t, c.do(200, "GET", path, "")); !cmp.Equal(want, got) {
 		t.Errorf("shown (-want +got):\n%s", cmp.Diff(want, got))
 	}
-	// A webhook that says nothing else is treated so.
+	// A webhook that says nothing else is treated so. Its type must be in the catalogue, which is closed.
+	c.do(422, "POST", "/api/v1/webhooks", minimal, "Doorstep-Tenant", "acme")
+	c.do(201, "PUT", eventTypes+"/card.updated", "{}", "Doorstep-Tenant", "acme")
 	if w := c.create(minimal, "Doorstep-Tenant", "acme"); w.RetryCount != 0 || w.TimeoutSeconds != 7 || w.Payload.Format != webhook.FormatThin {
 		t.Errorf("its webhook: %+v", w)
 	}
 	got := data[console.Tenant](t, c.do(200, "PATCH", path,
-		`{"name":null,"open":null,"policy":{"warn_after":null,"disable_after":4,"timeout_seconds":null,"reactivation":null,"keep_answers":null},"payload":{"exclude":null}}`))
+		`{"name":null,"open":null,"policy":{"warn_after":null,"disable_after":4,"timeout_seconds":null,"reactivation":null,"keep_answers":null,"validate":null},"payload":{"exclude":null}}`))
 	want.Name, want.Open, want.Payload.Exclude, want.UpdatedAt = "acme", true, []string{}, got.UpdatedAt
 	want.Policy = console.Policy{DisableAfter: new(4), MaxWebhooksPerEvent: new(3), RetryCount: new(0)}
 	if d := cmp.Diff(want, got); d != "" || !got.UpdatedAt.After(got.CreatedAt) {
@@ -172,6 +175,8 @@ func TestTenantFaults(t *testing.T) {
 		"a warning too late":      {"PATCH", `{"policy":{"disable_after":5}}`, "policy.warn_after"},
 		"reactivation by whom":    {"PATCH", `{"policy":{"reactivation":"me"}}`, "policy.reactivation"},
 		"reactivation by nobody":  {"PATCH", `{"policy":{"reactivation":""}}`, "policy.reactivation"},
+		"validated how":           {"PATCH", `{"policy":{"validate":"strict"}}`, "policy.validate"},
+		"validated by nothing":    {"PATCH", `{"policy":{"validate":""}}`, "policy.validate"},
 		"answers kept how":        {"PATCH", `{"policy":{"keep_answers":"all"}}`, "policy.keep_answers"},
 		"a payload that is none":  {"PATCH", `{"payload":{"format":"xml","exclude":[""]}}`, "payload.exclude,payload.format"},
 		"several at once":         {"POST", `{"id":"b","name":"` + strings.Repeat("x", 151) + `","policy":{"retry_count":99}}`, "name,policy.retry_count"},
@@ -307,7 +312,7 @@ func TestTenantsAreDescribed(t *testing.T) {
 			t.Errorf("policy.%s is not described", name)
 		}
 	}
-	if want := "disable_after,keep_answers,max_webhooks_per_event,reactivation,retry_count,timeout_seconds,warn_after"; sorted(names) != want || len(policy.Required) != 0 {
+	if want := "disable_after,keep_answers,max_webhooks_per_event,reactivation,retry_count,timeout_seconds,validate,warn_after"; sorted(names) != want || len(policy.Required) != 0 {
 		t.Errorf("policy: %s, required %v", sorted(names), policy.Required)
 	}
 	if most := policy.Properties["retry_count"]["maximum"]; most != 12.0 {

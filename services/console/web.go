@@ -103,6 +103,7 @@ func (p *web) routes() map[string]http.Handler {
 		"GET " + webhooksPath:           p.signedIn(tenant.ScopeWebhooksRead, p.listPage),
 		"GET " + webhooksPath + "/{id}": p.signedIn(tenant.ScopeWebhooksRead, p.webhookPage),
 	}
+	routes["POST "+webhooksPath+"/{id}/test"] = p.signedIn(tenant.ScopeWebhooks, p.testPage)
 	for _, a := range webActions() {
 		routes["POST "+webhooksPath+"/{id}/"+a.path] = p.signedIn(a.scope, p.acting(a))
 	}
@@ -199,6 +200,9 @@ func (p *web) signedIn(scope tenant.Scope, handle func(*visit) error) http.Handl
 		}
 		if !v.session.Allows(scope) {
 			return newProblem(http.StatusForbidden, "the API key that you signed in with does not have the scope "+string(scope))
+		}
+		if err := p.checkWebhooks(v.session.Tenant); err != nil {
+			return err
 		}
 		return handle(v)
 	})

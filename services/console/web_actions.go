@@ -14,34 +14,42 @@ import (
 
 // webAction is what a button of a webhook's page does. It returns the message that the page then tells.
 type webAction struct {
-	path  string
-	scope tenant.Scope
-	do    func(p *web, v *visit, id string) (message string, err error)
+	path      string
+	operation string // of the API, that does the same; the audit log names it
+	scope     tenant.Scope
+	do        func(p *web, v *visit, id string) (message string, err error)
 }
 
 func webActions() []webAction {
 	return []webAction{
-		{"activate", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
+		{"activate", "activate-webhook", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
 			return "activated", p.setActive(v.ctx, v.session.Tenant, id, true)
 		}},
-		{"deactivate", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
+		{"deactivate", "deactivate-webhook", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
 			return "deactivated", p.setActive(v.ctx, v.session.Tenant, id, false)
 		}},
-		{"pause", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
+		{"pause", "pause-webhook", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
 			_, err := p.setPaused(v.ctx, v.session.Tenant, id, true)
 			return "paused", err
 		}},
-		{"resume", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
+		{"resume", "resume-webhook", tenant.ScopeWebhooks, func(p *web, v *visit, id string) (string, error) {
 			return p.resumeAndRelease(v, id)
 		}},
-		{"release", tenant.ScopeDeliveries, func(p *web, v *visit, id string) (string, error) {
+		{"release", "release-deliveries", tenant.ScopeDeliveries, func(p *web, v *visit, id string) (string, error) {
 			return p.startFromForm(v, id, sqlstore.JobRelease)
 		}},
-		{"discard", tenant.ScopeDeliveries, func(p *web, v *visit, id string) (string, error) {
+		{"discard", "discard-deliveries", tenant.ScopeDeliveries, func(p *web, v *visit, id string) (string, error) {
 			if v.r.PostForm.Get("confirm") != "yes" {
 				return "", invalid.Fields{{Name: "confirm", Message: "must be ticked: what is discarded cannot be sent any more"}}
 			}
 			return p.startFromForm(v, id, sqlstore.JobDiscard)
+		}},
+		{"recover", "recover-deliveries", tenant.ScopeDeliveries, func(p *web, v *visit, id string) (string, error) {
+			selection, err := decodeRecoveryForm(v.r.PostForm, time.Now())
+			if err != nil {
+				return "", err
+			}
+			return p.startAs(v, id, sqlstore.JobRecover, selection)
 		}},
 	}
 }
@@ -50,6 +58,7 @@ func webActions() []webAction {
 func (p *web) acting(a webAction) func(*visit) error {
 	return func(v *visit) error {
 		id := v.r.PathValue("id")
+		v.ctx = withAction(v.ctx, sqlstore.BySession, a.operation)
 		message, err := a.do(p, v, id)
 		if err != nil {
 			return err
@@ -80,8 +89,34 @@ func (p *web) startFromForm(v *visit, id string, kind sqlstore.JobKind) (message
 	if err != nil {
 		return "", err
 	}
+	return p.startAs(v, id, kind, selection)
+}
+
+func (p *web) startAs(v *visit, id string, kind sqlstore.JobKind, selection sqlstore.Selection) (message string, err error) {
 	j, err := p.startJob(v.ctx, v.session.Tenant, id, kind, selection, v.session.Key.ID)
 	return string(kind) + "." + j.ID, err
+}
+
+// decodeRecoveryForm reads what a form has sent again: what was given up from one minute to another, in UTC.
+func decodeRecoveryForm(form url.Values, now time.Time) (sqlstore.Selection, error) {
+	var f invalid.Fields
+	in := Recovery{
+		Since: timeText(decodeMinute(form.Get("since"), "since", &f)), Until: timeText(decodeMinute(form.Get("until"), "until", &f)),
+		EventTypes: typesOf(form),
+	}
+	if len(f) > 0 {
+		return sqlstore.Selection{}, f
+	}
+	return in.selection(now)
+}
+
+// typesOf are the event types that a form names; nil: all.
+func typesOf(form url.Values) []string {
+	types := strings.FieldsFunc(form.Get("event_types"), func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) })
+	if len(types) == 0 {
+		return nil
+	}
+	return types
 }
 
 // decodeSelectionForm reads which suspended deliveries a form is about: of some event types, suspended from one
@@ -89,12 +124,9 @@ func (p *web) startFromForm(v *visit, id string, kind sqlstore.JobKind) (message
 func decodeSelectionForm(form url.Values) (sqlstore.Selection, error) {
 	var f invalid.Fields
 	selection := sqlstore.Selection{
-		EventTypes:    strings.FieldsFunc(form.Get("event_types"), func(r rune) bool { return strings.ContainsRune(", \t\r\n", r) }),
+		EventTypes:    typesOf(form),
 		SuspendedFrom: decodeMinute(form.Get("from"), "from", &f),
 		SuspendedTo:   decodeMinute(form.Get("to"), "to", &f),
-	}
-	if len(selection.EventTypes) == 0 {
-		selection.EventTypes = nil // all
 	}
 	checkPatterns(selection.EventTypes, &f)
 	if from, to := selection.SuspendedFrom, selection.SuspendedTo; !from.IsZero() && !to.IsZero() && !from.Before(to) {

@@ -75,12 +75,12 @@ func TestHealthAndWhatCanBeDone(t *testing.T) {
 		now   string // the step to be taken
 		can   can    // with deliveries suspended, and every scope
 	}{
-		"active":                {on, failure.State{}, "active", "as they happen", "", can{Deactivate: true, Pause: true, Release: true, Discard: true}},
-		"failing":               {on, streak, "failing", "3 attempts failed, since 4 Mar 2026, 11:00:00 UTC", "", can{Deactivate: true, Pause: true, Release: true, Discard: true}},
-		"one failure":           {on, failure.State{FailStreak: 1, LastFailedAt: now}, "failing", "The last attempt failed, on", "", can{Deactivate: true, Pause: true, Release: true, Discard: true}},
-		"warned":                {on, warned, "failing", "were warned", "", can{Deactivate: true, Pause: true, Release: true, Discard: true}},
-		"waiting":               {on, waits, "waiting until 12:30 UTC", "use up no try", "", can{Deactivate: true, Pause: true, Release: true, Discard: true}},
-		"the wait is over":      {on, waited, "failing", "", "", can{Deactivate: true, Pause: true, Release: true, Discard: true}},
+		"active":                {on, failure.State{}, "active", "as they happen", "", can{Deactivate: true, Pause: true, Release: true, Discard: true, Recover: true}},
+		"failing":               {on, streak, "failing", "3 attempts failed, since 4 Mar 2026, 11:00:00 UTC", "", can{Deactivate: true, Pause: true, Release: true, Discard: true, Recover: true}},
+		"one failure":           {on, failure.State{FailStreak: 1, LastFailedAt: now}, "failing", "The last attempt failed, on", "", can{Deactivate: true, Pause: true, Release: true, Discard: true, Recover: true}},
+		"warned":                {on, warned, "failing", "were warned", "", can{Deactivate: true, Pause: true, Release: true, Discard: true, Recover: true}},
+		"waiting":               {on, waits, "waiting until 12:30 UTC", "use up no try", "", can{Deactivate: true, Pause: true, Release: true, Discard: true, Recover: true}},
+		"the wait is over":      {on, waited, "failing", "", "", can{Deactivate: true, Pause: true, Release: true, Discard: true, Recover: true}},
 		"paused":                {paused, waits, "paused", "It was paused", "", can{Deactivate: true, Resume: true, Discard: true}},
 		"inactive":              {webhook.Webhook{}, waits, "inactive", "It was deactivated", "", can{Activate: true, Discard: true}},
 		"inactive and paused":   {webhook.Webhook{Paused: true}, streak, "inactive", "paused as well", "", can{Activate: true, Resume: true, Discard: true}},
@@ -190,7 +190,7 @@ func TestMessages(t *testing.T) {
 	if got := messageText("<b>You have won</b>"); got != "" {
 		t.Errorf("told: %s", got)
 	}
-	j := sqlstore.Job{Kind: sqlstore.JobDiscard, Status: sqlstore.JobDone, Changed: 1, Skipped: 2}
+	j := sqlstore.Job{Kind: sqlstore.JobDiscard, Status: sqlstore.JobDone, Changed: 1, Skipped: sqlstore.Skips{Gone: 2}}
 	if got := jobMessage(j); got != "1 delivery discarded. Of 2 deliveries the payload is gone." {
 		t.Errorf("done: %s", got)
 	}

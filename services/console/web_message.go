@@ -59,19 +59,25 @@ func messageText(word string) string {
 		return "The deliveries are released."
 	case string(sqlstore.JobDiscard):
 		return "The deliveries are discarded."
+	case string(sqlstore.JobRecover):
+		return "The deliveries are sent again."
 	}
 	return ""
 }
 
-// jobMessage says how far a release or discard has come.
+// jobMessage says how far a job has come.
 func jobMessage(j sqlstore.Job) string {
-	done := map[sqlstore.JobKind]string{sqlstore.JobRelease: "released", sqlstore.JobDiscard: "discarded"}[j.Kind]
+	done := map[sqlstore.JobKind]string{sqlstore.JobRelease: "released", sqlstore.JobDiscard: "discarded", sqlstore.JobRecover: "sent again"}[j.Kind]
 	var said string
 	switch j.Status {
 	case sqlstore.JobDone:
 		said = fmt.Sprintf("%s %s.", deliveriesWord(j.Changed), done)
 	case sqlstore.JobFailed:
 		said = fmt.Sprintf("%s %s, then it failed: %s.", deliveriesWord(j.Changed), done, j.Error)
+	case sqlstore.JobCancelled:
+		said = fmt.Sprintf("%s %s, then the job was cancelled.", deliveriesWord(j.Changed), done)
+	case sqlstore.JobPaused:
+		said = fmt.Sprintf("%s %s; the job is paused.", deliveriesWord(j.Changed), done)
 	default:
 		said = fmt.Sprintf("The deliveries are being %s. Reload the page to see how many are left.", done)
 		if j.Changed > 0 {
@@ -81,8 +87,8 @@ func jobMessage(j sqlstore.Job) string {
 			said += " This " + j.Error + "."
 		}
 	}
-	if j.Skipped > 0 {
-		said += fmt.Sprintf(" Of %s the payload is gone.", deliveriesWord(j.Skipped))
+	if n := j.Skipped.Sum(); n > 0 {
+		said += fmt.Sprintf(" Of %s the payload is gone.", deliveriesWord(n))
 	}
 	return said
 }

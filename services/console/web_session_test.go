@@ -15,6 +15,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/auth"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/sqlstore/sqlstoretest"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
 
@@ -93,7 +94,7 @@ func TestGuessing(t *testing.T) {
 func (c *running) expiredKey() string {
 	c.t.Helper()
 	key := "dsk_expired_0123456789abcdef"
-	_, err := openStore(c.t, c.cfg.SQL).CreateAPIKey(c.t.Context(), tenant.APIKey{
+	_, err := openStore(c.t, c.cfg.SQL).CreateAPIKey(c.t.Context(), sqlstoretest.By(), tenant.APIKey{
 		ID: uuid.Must(uuid.NewV7()).String(), Tenant: "default", Name: "old", Prefix: auth.Prefix(key), Hash: auth.Hash(key),
 		Scopes: tenant.Scopes(), CreatedAt: time.Now().Add(-time.Hour), ExpiresAt: time.Now().Add(-time.Second),
 	})

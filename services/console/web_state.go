@@ -103,6 +103,7 @@ func alsoPaused(w webhook.Webhook) string {
 type can struct {
 	Activate, Deactivate, Pause, Resume bool
 	Release, Discard                    bool
+	Recover                             bool
 	ReleaseLater                        string // why Release is not possible yet, and what to do
 	LookOnly                            bool   // the key has none of the scopes
 	Urge                                string // class of the button Deactivate: main if that is the next step
@@ -118,6 +119,7 @@ func canDo(w webhook.Webhook, s failure.State, suspended *int, mayChange, mayRel
 		}
 		c.Pause, c.Resume = !w.Paused && w.Active && !s.Disabled, w.Paused
 	}
+	c.Recover = mayRelease && w.Active && !w.Paused && !s.Disabled
 	if mayRelease && (suspended == nil || *suspended > 0) {
 		c.Discard = true
 		switch {

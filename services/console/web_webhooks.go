@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/doorstep-dev/doorstep/pkg/failure"
@@ -65,13 +66,17 @@ func (p *web) listPage(v *visit) error {
 		return err
 	}
 	cursor := v.r.URL.Query().Get("cursor")
-	webhooks, next, err := store.Webhooks(v.ctx, of.ID, sqlstore.Page{After: cursor, Limit: webhooksOnPage})
+	q, err := sqlstore.WebhookList().Page(webhooksOnPage, cursor)
+	if err != nil {
+		return err
+	}
+	webhooks, found, err := store.Webhooks(v.ctx, of.ID, q)
 	if err != nil {
 		return err
 	}
 	main := listedPage{Later: cursor != "", Unknown: p.ready(p.states.Ready()) != nil}
-	if next != "" {
-		main.Next = webhooksPath + "?cursor=" + url.QueryEscape(next)
+	if found.Next != "" {
+		main.Next = webhooksPath + "?cursor=" + url.QueryEscape(found.Next)
 	}
 	now := time.Now()
 	for i, view := range p.shows(v.ctx, webhooks, of) {
@@ -97,9 +102,15 @@ type shownPage struct {
 	Deliveries []Delivery
 	Path       string // of the webhook's own page
 	Unknown    bool   // its failure state has not been read yet
+	CanTest    bool
+	Tested     *Test  // what a test has just come to; nil: none was made
+	TestType   string // that the test was of, or would be
 }
 
-func (p *web) webhookPage(v *visit) error {
+func (p *web) webhookPage(v *visit) error { return p.showWebhook(v, nil) }
+
+// showWebhook shows a webhook, and what a test of it has come to.
+func (p *web) showWebhook(v *visit, tested *Test) error {
 	store, of, err := p.storeAndTenant(v.ctx)
 	if err != nil {
 		return err
@@ -113,6 +124,10 @@ func (p *web) webhookPage(v *visit) error {
 		Webhook: view, Title: cmp.Or(w.Name, hostOf(w.URL)), State: state, Health: healthOf(w, state, time.Now()),
 		Can:  canDo(w, state, view.SuspendedCount, v.session.Allows(tenant.ScopeWebhooks), v.session.Allows(tenant.ScopeDeliveries)),
 		Kept: keptWords(view.SuspendedCount), LastAnswer: lastAnswer(state), Deliveries: p.latest(v, w), Path: webhooksPath + "/" + w.ID, Unknown: p.ready(p.states.Ready()) != nil,
+		CanTest: v.session.Allows(tenant.ScopeWebhooks), Tested: tested, TestType: testType(w.EventTypes, p.settings.EventTypes(of.ID)),
+	}
+	if tested != nil {
+		main.TestType = tested.EventType
 	}
 	p.render(v, http.StatusOK, "page_webhook.html", main.Title, main)
 	return nil
@@ -134,17 +149,10 @@ func keptWords(suspended *int) string {
 
 // lastAnswer is what the last failed attempt came to, in words; empty: there was none.
 func lastAnswer(s failure.State) string {
-	if s.LastStatusCode == 0 {
+	if s.LastStatusCode == 0 || s.LastError != "" {
 		return s.LastError
 	}
-	answer := strconv.Itoa(s.LastStatusCode)
-	if text := http.StatusText(s.LastStatusCode); text != "" {
-		answer += " " + text
-	}
-	if s.LastError != "" {
-		answer += ": " + s.LastError
-	}
-	return answer
+	return strings.TrimSpace(strconv.Itoa(s.LastStatusCode) + " " + http.StatusText(s.LastStatusCode))
 }
 
 // latest are the newest deliveries of a webhook, if the session may see them and the history answers.

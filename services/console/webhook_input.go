@@ -19,7 +19,7 @@ type WebhookInput struct {
 	Description       string            `json:"description,omitempty" maxLength:"150"`
 	URL               string            `json:"url,omitempty" maxLength:"512" doc:"Required. https, on port 443 or above 1023, to a public address"`
 	Active            *bool             `json:"active,omitempty" doc:"Default true"`
-	EventTypes        []string          `json:"event_types,omitempty" maxItems:"200" doc:"Required. Types such as card.updated, prefixes such as card.*, or *"`
+	EventTypes        []string          `json:"event_types,omitempty" minItems:"1" maxItems:"200" doc:"Required. Types such as card.updated, prefixes such as card.*, or *"`
 	Filters           map[string]string `json:"filters,omitempty" doc:"Attributes that an event must have, at most 16"`
 	Condition         string            `json:"condition,omitempty" maxLength:"2048" doc:"CEL over event and data"`
 	Headers           map[string]string `json:"headers,omitempty" doc:"Sent with every POST, at most 20. The value *** leaves one as it is"`
@@ -36,8 +36,8 @@ type WebhookInput struct {
 
 // PayloadInput shapes the body; absent fields are the tenant's, else the defaults.
 type PayloadInput struct {
-	Format    string    `json:"format,omitempty" enum:"raw,standard,cloudevents,thin"`
-	Exclude   *[]string `json:"exclude,omitempty" doc:"Paths of fields to remove, e.g. current.customer.email"`
+	Format    string    `json:"format,omitempty" enum:"raw,standard,cloudevents,thin,hook"`
+	Exclude   *[]string `json:"exclude,omitempty" doc:"Paths of fields to remove, e.g. current.customer.email; * removes the whole of the data"`
 	Stringify *bool     `json:"stringify,omitempty" doc:"Every scalar as a string"`
 }
 
@@ -46,7 +46,8 @@ func readOnly() []string {
 	return []string{
 		"id", "api_key_id", "developer_client_id", "third_party", "fail_streak", "fail_streak_started_at", "failure_count",
 		"last_triggered_at", "last_success_at", "last_failed_at", "last_failure_at", "mailed_warning_at", "mailed_disabled_at",
-		"paused", "disabled", "disabled_at", "disable_reason", "disabled_until", "can_send", "public_key", "suspended_count", "created_at", "updated_at",
+		"paused", "disabled", "disabled_at", "disable_reason", "disabled_until", "can_send", "public_key", "suspended_count", "condition_errors",
+		"created_at", "updated_at",
 	}
 }
 

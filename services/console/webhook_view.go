@@ -29,9 +29,9 @@ type Webhook struct {
 	Metadata          map[string]string `json:"metadata"`
 	Secret            string            `json:"secret,omitempty" doc:"The signing secret; told when it is made or rotated, and to a key that may change the webhook, never in lists; absent too while it cannot be read"`
 	PublicKey         *string           `json:"public_key" doc:"whpk_..., which verifies v1a signatures; null: the webhook has no key pair, or it cannot be read"`
-	APIKeyID          string            `json:"api_key_id" doc:"The key that made it"`
-	DeveloperClientID string            `json:"developer_client_id" doc:"Of the key that made it"`
-	ThirdParty        bool              `json:"third_party" doc:"Made by a third-party application's key"`
+	APIKeyID          *string           `json:"api_key_id" format:"uuid" doc:"The API key that made it, as GET /api/v1/me shows it; null: a person made it in the web console"`
+	DeveloperClientID *string           `json:"developer_client_id" doc:"The application that the key was given to; null: none"`
+	ThirdParty        bool              `json:"third_party" doc:"True: a program made it, with an API key; false: a person, in the web console"`
 
 	FailStreak          int        `json:"fail_streak" doc:"Failed attempts in a row"`
 	FailStreakStartedAt *time.Time `json:"fail_streak_started_at"`
@@ -46,6 +46,8 @@ type Webhook struct {
 	CanSend             bool       `json:"can_send" doc:"False while it is disabled, paused, or waits as its receiver asked"`
 	SuspendedCount      *int       `json:"suspended_count" doc:"Deliveries that wait for a release; null: the history cannot be reached"`
 
+	ConditionErrors *ConditionErrors `json:"condition_errors" doc:"How often the condition, as it is now, could not be evaluated, which counts as no match; null: the history cannot be reached"`
+
 	Paused        bool                  `json:"paused" doc:"True: by hand; what is matched is suspended until it is resumed"`
 	Disabled      bool                  `json:"disabled" doc:"True: by its failures; what is matched is suspended until it is reactivated by hand"`
 	DisabledAt    *time.Time            `json:"disabled_at"`
@@ -53,12 +55,21 @@ type Webhook struct {
 
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
+
+	ProductNames
+}
+
+// ConditionErrors say how often a condition could not be evaluated.
+type ConditionErrors struct {
+	Count     int        `json:"count" doc:"Within the time that the history is kept. A second late at most, and what a matcher had counted in its last second before it was killed is missing"`
+	LastError string     `json:"last_error" doc:"What went wrong the last time; empty: nothing"`
+	LastAt    *time.Time `json:"last_at"`
 }
 
 // Payload shapes the body that is sent.
 type Payload struct {
-	Format    webhook.Format `json:"format" enum:"raw,standard,cloudevents,thin"`
-	Exclude   []string       `json:"exclude" doc:"Paths of fields that are removed"`
+	Format    webhook.Format `json:"format" enum:"raw,standard,cloudevents,thin,hook"`
+	Exclude   []string       `json:"exclude" doc:"Paths of fields that are removed; *: all of the data"`
 	Stringify bool           `json:"stringify" doc:"Every scalar is sent as a string"`
 }
 
@@ -71,7 +82,7 @@ func view(w webhook.Webhook, known secrets, of tenant.Tenant, s failure.State, n
 		RetryCount:     *cmp.Or(w.RetryCount, of.Policy.RetryCount, new(webhook.DefaultRetryCount)),
 		TimeoutSeconds: int(*cmp.Or(w.Timeout, of.Policy.Timeout, new(webhook.DefaultTimeout)) / time.Second),
 		RateLimit:      w.RateLimit, MaxInFlight: w.MaxInFlight, ExternalReference: w.ExternalReference, Metadata: orEmpty(w.Metadata),
-		PublicKey: known.publicKey, APIKeyID: w.APIKeyID, DeveloperClientID: w.DeveloperClientID, ThirdParty: w.ThirdParty,
+		PublicKey: known.publicKey, APIKeyID: textOrNull(w.APIKeyID), DeveloperClientID: textOrNull(w.DeveloperClientID), ThirdParty: w.ThirdParty,
 
 		FailStreak: s.FailStreak, FailStreakStartedAt: orNull(s.FailStreakStartedAt), FailureCount: s.FailureCount,
 		LastTriggeredAt: orNull(later(s.LastSuccessAt, s.LastFailureAt)), LastSuccessAt: orNull(s.LastSuccessAt),
@@ -80,7 +91,7 @@ func view(w webhook.Webhook, known secrets, of tenant.Tenant, s failure.State, n
 		CanSend: !w.Paused && s.CanSend(now),
 
 		CreatedAt: w.CreatedAt, UpdatedAt: w.UpdatedAt,
-	}
+	}.named(of.Profile)
 }
 
 func payloadView(p webhook.Payload) Payload {
@@ -92,6 +103,14 @@ func payloadView(p webhook.Payload) Payload {
 		v.Stringify = *p.Stringify
 	}
 	return v
+}
+
+// textOrNull is a text for JSON, null for none.
+func textOrNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func orEmpty(m map[string]string) map[string]string {

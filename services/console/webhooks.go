@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
+	"github.com/doorstep-dev/doorstep/pkg/catalogue"
 	"github.com/doorstep-dev/doorstep/pkg/invalid"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
@@ -18,30 +20,41 @@ import (
 func (s *Service) routeWebhooks(api huma.API) {
 	add(s, api, route{
 		id: "list-webhooks", method: http.MethodGet, path: "webhooks", summary: "List webhooks, oldest first",
-		scope: tenant.ScopeWebhooksRead,
+		scope: tenant.ScopeWebhooksRead, list: listOf[Webhook](sqlstore.WebhookList(), unsorted()...),
 	}, s.listWebhooks)
 	add(s, api, route{
 		id: "create-webhook", method: http.MethodPost, path: "webhooks", summary: "Register a webhook",
-		scope: tenant.ScopeWebhooks, status: http.StatusCreated, body: WebhookInput{}, maxBody: maxBody, problems: []int{413},
+		scope: tenant.ScopeWebhooks, status: http.StatusCreated, body: WebhookBody{}, maxBody: maxBody, once: true, problems: []int{413},
 	}, s.createWebhook)
 	add(s, api, route{
 		id: "get-webhook", method: http.MethodGet, path: "webhooks/{id}", summary: "Show a webhook",
-		scope: tenant.ScopeWebhooksRead, problems: []int{404},
+		scope: tenant.ScopeWebhooksRead, tags: true, problems: []int{404}, list: oneOf[Webhook](),
 	}, s.getWebhook)
 	add(s, api, route{
 		id: "patch-webhook", method: http.MethodPatch, path: "webhooks/{id}", summary: "Change a webhook (merge patch, RFC 7396)",
-		scope: tenant.ScopeWebhooks, body: WebhookInput{}, media: "application/merge-patch+json", maxBody: maxBody,
-		problems: []int{404, 409, 413},
+		scope: tenant.ScopeWebhooks, body: WebhookBody{}, media: "application/merge-patch+json", maxBody: maxBody,
+		tags: true, problems: []int{404, 409, 413},
 	}, s.patchWebhook)
 	add(s, api, route{
 		id: "delete-webhook", method: http.MethodDelete, path: "webhooks/{id}", summary: "Delete a webhook",
-		scope: tenant.ScopeWebhooks, status: http.StatusNoContent, problems: []int{404},
+		scope: tenant.ScopeWebhooks, status: http.StatusNoContent, tags: true, problems: []int{404, 409},
 	}, s.deleteWebhook)
 }
 
 // show is a webhook as the API answers it, with its secrets if secret.
 func (s *Service) show(ctx context.Context, w webhook.Webhook, of tenant.Tenant, secret bool) Webhook {
 	return s.views(ctx, []webhook.Webhook{w}, of, secret)[0]
+}
+
+// replyWebhook answers with a webhook, with its secrets if secret, and the tag that it has in an answer to GET.
+func (s *Service) replyWebhook(ctx context.Context, w webhook.Webhook, of tenant.Tenant, secret bool) *tagged[Webhook] {
+	v := s.show(ctx, w, of, callerOf(ctx).Allows(tenant.ScopeWebhooks))
+	out := replyTagged(ctx, w.Version, v)
+	if !secret {
+		known := secrets{headers: v.Headers, publicKey: v.PublicKey}.masked()
+		out.Body.Data.Headers, out.Body.Data.Secret = known.headers, ""
+	}
+	return out
 }
 
 // shows are webhooks as the API lists them.
@@ -62,16 +75,16 @@ func (s *Service) views(ctx context.Context, webhooks []webhook.Webhook, of tena
 	return views
 }
 
-func (s *Service) listWebhooks(ctx context.Context, in *listInput) (*output[[]Webhook], error) {
+func (s *Service) listWebhooks(ctx context.Context, _ *noInput) (*output[[]Webhook], error) {
 	store, of, err := s.storeAndTenant(ctx)
 	if err != nil {
 		return nil, err
 	}
-	webhooks, next, err := store.Webhooks(ctx, of.ID, in.page())
+	webhooks, found, err := store.Webhooks(ctx, of.ID, queryOf(ctx))
 	if err != nil {
 		return nil, err
 	}
-	return replyList(ctx, s.shows(ctx, webhooks, of), next), nil
+	return replyList(ctx, s.shows(ctx, webhooks, of), found), nil
 }
 
 func (s *Service) storeAndTenant(ctx context.Context) (*sqlstore.Store, tenant.Tenant, error) {
@@ -83,25 +96,42 @@ func (s *Service) storeAndTenant(ctx context.Context) (*sqlstore.Store, tenant.T
 	return store, of, err
 }
 
-func (s *Service) createWebhook(ctx context.Context, in *rawInput) (*output[Webhook], error) {
+func (s *Service) createWebhook(ctx context.Context, in *rawInput) (*tagged[Webhook], error) {
 	store, of, err := s.storeAndTenant(ctx)
 	if err != nil {
 		return nil, err
 	}
 	now, key := time.Now().UTC(), callerOf(ctx).Key
-	w, said, err := patched(webhook.Webhook{Active: true}, in.RawBody)
+	ours, twice := heard(of.Profile, in.RawBody)
+	w, said, err := patched(webhook.Webhook{Active: true}, ours.patch)
 	signs, secretErr := signingKey(said.Secret, random32())
-	if err := s.checkTarget(ctx, w.URL, err, secretErr); err != nil {
-		return nil, err
+	notice, outside := checkCatalogue(ctx, store, of, webhook.Webhook{}, w)
+	if err := s.checkTarget(ctx, w.URL, twice, err, secretErr, outside); err != nil {
+		return nil, ours.told(of.Profile, err)
 	}
 	w.ID, w.Tenant = uuid.Must(uuid.NewV7()).String(), of.ID
 	w.SigningKeys = withKeyPair([]webhook.SigningKey{signs}, said.wantsKeyPair(), random32(), now)
-	w.APIKeyID, w.DeveloperClientID, w.ThirdParty = key.ID, key.DeveloperClientID, key.DeveloperClientID != ""
+	w.APIKeyID, w.DeveloperClientID, w.ThirdParty = key.ID, key.DeveloperClientID, true
 	w.CreatedAt, w.UpdatedAt = now, now
-	if w, err = store.CreateWebhook(ctx, s.seal(w)); err != nil {
+	w.Generation, w.Version = 1, 1
+	answering(ctx, func() any { return s.replyWebhook(ctx, w, of, true) })
+	if w, err = store.CreateWebhook(ctx, authorOf(ctx), s.seal(w)); err != nil {
 		return nil, err
 	}
-	return reply(ctx, s.show(ctx, w, of, true)), nil
+	answer := s.replyWebhook(ctx, w, of, true)
+	answer.Body.Meta.Notice = notice
+	return answer, nil
+}
+
+// checkCatalogue errs with what of a webhook does not go with its tenant's catalogue; the notice is for its caller where it
+// does. was is the webhook before.
+func checkCatalogue(ctx context.Context, store *sqlstore.Store, of tenant.Tenant, was, w webhook.Webhook) (notice string, err error) {
+	types, err := store.Outline(ctx, of.ID)
+	if err != nil {
+		return "", err
+	}
+	faults, notices := catalogue.CheckWebhook(of.Open, types, was, w)
+	return strings.Join(notices, " "), faults.Err()
 }
 
 // checkTarget adds what is wrong with where a URL leads to the faults that were found already, so that
@@ -123,7 +153,7 @@ func (s *Service) checkTarget(ctx context.Context, url string, found ...error) e
 	return all.Err()
 }
 
-func (s *Service) getWebhook(ctx context.Context, in *idInput) (*output[Webhook], error) {
+func (s *Service) getWebhook(ctx context.Context, in *idInput) (*tagged[Webhook], error) {
 	store, of, err := s.storeAndTenant(ctx)
 	if err != nil {
 		return nil, err
@@ -133,34 +163,45 @@ func (s *Service) getWebhook(ctx context.Context, in *idInput) (*output[Webhook]
 		return nil, err
 	}
 	// Who may only read must not be able to sign.
-	return reply(ctx, s.show(ctx, w, of, callerOf(ctx).Allows(tenant.ScopeWebhooks))), nil
+	return s.replyWebhook(ctx, w, of, callerOf(ctx).Allows(tenant.ScopeWebhooks)), nil
 }
 
+// readWebhook is a tenant's webhook. It errs with sqlstore.ErrNotFound, and as unmet does.
 func readWebhook(ctx context.Context, store *sqlstore.Store, of, id string) (webhook.Webhook, error) {
 	if err := checkID(id); err != nil {
 		return webhook.Webhook{}, err
 	}
-	return store.Webhook(ctx, of, id)
+	w, err := store.Webhook(ctx, of, id)
+	if err == nil {
+		err = unmet(ctx, w.Version)
+	}
+	return w, err
 }
 
-func (s *Service) patchWebhook(ctx context.Context, in *idRawInput) (*output[Webhook], error) {
+func (s *Service) patchWebhook(ctx context.Context, in *idRawInput) (*tagged[Webhook], error) {
 	store, of, err := s.storeAndTenant(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w, err := retried(func() (webhook.Webhook, error) { return s.patchOnce(ctx, store, of, in) })
+	var notice string
+	w, err := retried(func() (webhook.Webhook, error) { return s.patchOnce(ctx, store, of, in, &notice) })
 	if err != nil {
 		return nil, err
 	}
-	return reply(ctx, s.show(ctx, w, of, false)), nil
+	answer := s.replyWebhook(ctx, w, of, false)
+	answer.Body.Meta.Notice = notice
+	return answer, nil
 }
 
-func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenant.Tenant, in *idRawInput) (webhook.Webhook, error) {
+func (s *Service) patchOnce(
+	ctx context.Context, store *sqlstore.Store, of tenant.Tenant, in *idRawInput, notice *string,
+) (webhook.Webhook, error) {
 	was, err := readWebhook(ctx, store, of.ID, in.ID)
 	if err != nil {
 		return webhook.Webhook{}, err
 	}
-	w, said, err := patched(was, in.RawBody)
+	ours, twice := heard(of.Profile, in.RawBody)
+	w, said, err := patched(was, ours.patch)
 	if err == nil && said.Secret != "" {
 		err = invalid.Fields{{Name: "secret", Message: "can be given at creation only; afterwards POST /api/v1/webhooks/{id}/rotate-secret replaces it"}}
 	}
@@ -168,17 +209,19 @@ func (s *Service) patchOnce(ctx context.Context, store *sqlstore.Store, of tenan
 	if url == was.URL {
 		url = "" // judged when it was registered, and again before each attempt
 	}
-	if err := s.checkTarget(ctx, url, err); err != nil {
-		return webhook.Webhook{}, err
+	told, outside := checkCatalogue(ctx, store, of, was, w)
+	*notice = told
+	if err := s.checkTarget(ctx, url, twice, err, outside); err != nil {
+		return webhook.Webhook{}, ours.told(of.Profile, err)
 	}
-	if activates(in.RawBody) {
+	if activates(ours.patch) {
 		if w.Generation, err = s.activated(was, of, byKey); err != nil {
 			return webhook.Webhook{}, err
 		}
 	}
 	w.Held, w.UpdatedAt = s.held(was, w.Active), time.Now().UTC()
 	w.SigningKeys = withKeyPair(w.SigningKeys, said.wantsKeyPair(), random32(), w.UpdatedAt)
-	return store.UpdateWebhook(ctx, s.seal(w))
+	return store.UpdateWebhook(ctx, authorOf(ctx), s.seal(w))
 }
 
 func (s *Service) deleteWebhook(ctx context.Context, in *idInput) (*noOutput, error) {
@@ -186,8 +229,9 @@ func (s *Service) deleteWebhook(ctx context.Context, in *idInput) (*noOutput, er
 	if err != nil {
 		return nil, err
 	}
-	if err := checkID(in.ID); err != nil {
-		return nil, err
-	}
-	return nil, store.DeleteWebhook(ctx, callerOf(ctx).Tenant, in.ID)
+	of := callerOf(ctx).Tenant
+	return nil, remove(ctx, func() (uint64, error) {
+		w, err := readWebhook(ctx, store, of, in.ID)
+		return w.Version, err
+	}, func(version uint64) error { return store.DeleteWebhook(ctx, authorOf(ctx), of, in.ID, version) })
 }

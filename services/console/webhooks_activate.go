@@ -53,7 +53,7 @@ func (s *Service) setActive(ctx context.Context, of, id string, active bool) err
 			return was, nil
 		}
 		w.UpdatedAt = time.Now().UTC()
-		return store.UpdateWebhook(ctx, w)
+		return store.UpdateWebhook(ctx, authorOf(ctx), w)
 	})
 	return err
 }

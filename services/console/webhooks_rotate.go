@@ -32,12 +32,12 @@ func (s *Service) routeRotate(api huma.API) {
 	add(s, api, route{
 		id: "rotate-webhook-secret", method: http.MethodPost, path: "webhooks/{id}/rotate-secret",
 		summary: "Replace a webhook's secret; for a while deliveries are signed with the former one too",
-		scope:   tenant.ScopeWebhooks, body: RotateSecretInput{}, bodyOptional: true, maxBody: maxBody, problems: []int{404, 409, 413},
+		scope:   tenant.ScopeWebhooks, body: RotateSecretInput{}, bodyOptional: true, maxBody: maxBody, tags: true, once: true, problems: []int{404, 409, 413},
 	}, s.rotateSecret)
 }
 
 // rotateSecret makes a new key and shows the webhook with it.
-func (s *Service) rotateSecret(ctx context.Context, in *idRawInput) (*output[Webhook], error) {
+func (s *Service) rotateSecret(ctx context.Context, in *idRawInput) (*tagged[Webhook], error) {
 	store, of, err := s.storeAndTenant(ctx)
 	if err != nil {
 		return nil, err
@@ -53,13 +53,17 @@ func (s *Service) rotateSecret(ctx context.Context, in *idRawInput) (*output[Web
 		w.UpdatedAt = time.Now().UTC()
 		// A former key that cannot be read would keep senders from signing with the new one.
 		w.SigningKeys = rotated(readable(s.sealing, w, key.Scheme), key, overlap, w.UpdatedAt)
-		return s.seal(w), nil
+		w = s.seal(w)
+		next := w
+		next.Version++
+		answering(ctx, func() any { return s.replyWebhook(ctx, next, of, true) })
+		return w, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.log.Info("secret rotated", "webhook", w.ID, "scheme", key.Scheme, "overlap", overlap.String(), "key", callerOf(ctx).Key.ID)
-	return reply(ctx, s.show(ctx, w, of, true)), nil
+	return s.replyWebhook(ctx, w, of, true), nil
 }
 
 // decodeRotation is the new key that a caller asks for, made of the random bytes unless it is given, and for
@@ -113,6 +117,6 @@ func changeWebhook(ctx context.Context, store *sqlstore.Store, of, id string, ch
 		if w, err = change(w); err != nil {
 			return webhook.Webhook{}, err
 		}
-		return store.UpdateWebhook(ctx, w)
+		return store.UpdateWebhook(ctx, authorOf(ctx), w)
 	})
 }

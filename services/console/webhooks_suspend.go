@@ -17,6 +17,7 @@ import (
 // resumeOutput is a webhook that was resumed, with where to see how the release of what was suspended goes on.
 type resumeOutput struct {
 	Location string `header:"Location" doc:"The job that releases what was suspended because of the pause; absent: none could be started, meta.notice says why"`
+	ETag     string `header:"ETag"`
 	Body     Reply[Webhook]
 }
 
@@ -24,12 +25,12 @@ func (s *Service) routeSuspend(api huma.API) {
 	add(s, api, route{
 		id: "pause-webhook", method: http.MethodPost, path: "webhooks/{id}/pause",
 		summary: "Pause a webhook: what is matched, and what is under way to it, is suspended",
-		scope:   tenant.ScopeWebhooks, problems: []int{404, 409},
+		scope:   tenant.ScopeWebhooks, tags: true, problems: []int{404, 409},
 	}, s.pauseWebhook)
 	add(s, api, route{
 		id: "resume-webhook", method: http.MethodPost, path: "webhooks/{id}/resume",
 		summary: "Resume a webhook, and release what was suspended because it was paused",
-		scope:   tenant.ScopeWebhooks, problems: []int{404, 409},
+		scope:   tenant.ScopeWebhooks, tags: true, problems: []int{404, 409},
 	}, s.resumeWebhook)
 	for _, kind := range []struct {
 		kind    sqlstore.JobKind
@@ -41,17 +42,17 @@ func (s *Service) routeSuspend(api huma.API) {
 		add(s, api, route{
 			id: string(kind.kind) + "-deliveries", method: http.MethodPost, path: "webhooks/{id}/" + string(kind.kind),
 			summary: kind.summary, scope: tenant.ScopeDeliveries, status: http.StatusAccepted,
-			body: JobSelection{}, bodyOptional: true, maxBody: maxBody, problems: []int{404, 409, 413},
+			body: JobSelection{}, bodyOptional: true, maxBody: maxBody, tags: true, once: true, problems: []int{404, 409, 413},
 		}, func(ctx context.Context, in *idRawInput) (*jobOutput, error) { return s.askForJob(ctx, in, kind.kind) })
 	}
 }
 
-func (s *Service) pauseWebhook(ctx context.Context, in *idInput) (*output[Webhook], error) {
+func (s *Service) pauseWebhook(ctx context.Context, in *idInput) (*tagged[Webhook], error) {
 	w, of, err := s.changePaused(ctx, in.ID, true)
 	if err != nil {
 		return nil, err
 	}
-	return reply(ctx, s.show(ctx, w, of, false)), nil
+	return s.replyWebhook(ctx, w, of, false), nil
 }
 
 // resumeWebhook resumes a webhook and starts the release, also of one that is not paused: a request before may have come
@@ -61,8 +62,9 @@ func (s *Service) resumeWebhook(ctx context.Context, in *idInput) (*resumeOutput
 	if err != nil {
 		return nil, err
 	}
-	out := &resumeOutput{Body: reply(ctx, s.show(ctx, w, of, false)).Body}
-	job, err := s.startJob(ctx, of.ID, w.ID, sqlstore.JobRelease, resumed(), callerOf(ctx).Key.ID)
+	shown := s.replyWebhook(ctx, w, of, false)
+	out := &resumeOutput{ETag: shown.ETag, Body: shown.Body}
+	job, err := s.startJob(withoutDemand(ctx), of.ID, w.ID, sqlstore.JobRelease, resumed(), callerOf(ctx).Key.ID)
 	var refused *Problem
 	switch {
 	case err == nil:
@@ -112,6 +114,6 @@ func (s *Service) setPaused(ctx context.Context, of, id string, paused bool) (we
 			return w, err
 		}
 		w.Paused, w.UpdatedAt = paused, time.Now().UTC()
-		return store.UpdateWebhook(ctx, w)
+		return store.UpdateWebhook(ctx, authorOf(ctx), w)
 	})
 }

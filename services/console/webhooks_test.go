@@ -36,13 +36,14 @@ func TestWebhookLife(t *testing.T) {
 		EventTypes: []string{"card.*", "board.created"}, Filters: map[string]string{"eventUser": "545"},
 		Headers: map[string]string{"X-A": "1", "X-B": "2"}, Payload: console.Payload{Format: webhook.FormatThin, Exclude: []string{"a.b"}},
 		TimeoutSeconds: 7, RateLimit: 5, MaxInFlight: 6, ExternalReference: "r", Metadata: map[string]string{"k": "v"},
-		Secret: made.Secret, APIKeyID: made.APIKeyID, CanSend: true, SuspendedCount: new(0), CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt,
+		Secret: made.Secret, APIKeyID: made.APIKeyID, ThirdParty: true, CanSend: true, SuspendedCount: new(0), ConditionErrors: &console.ConditionErrors{},
+		CreatedAt: made.CreatedAt, UpdatedAt: made.CreatedAt,
 	}
 	if d := cmp.Diff(want, made); d != "" {
 		t.Errorf("created (-want +got):\n%s", d)
 	}
-	if _, err := signature.ParseSecret(made.Secret); err != nil || time.Since(made.CreatedAt) > time.Minute || made.APIKeyID == "" {
-		t.Errorf("secret %v, created at %s by %q", err, made.CreatedAt, made.APIKeyID)
+	if _, err := signature.ParseSecret(made.Secret); err != nil || time.Since(made.CreatedAt) > time.Minute || made.APIKeyID == nil {
+		t.Errorf("secret %v, created at %s by %v", err, made.CreatedAt, made.APIKeyID)
 	}
 	path := "/api/v1/webhooks/" + made.ID
 	if got := data[console.Webhook](t, c.do(200, "GET", path, "")); !cmp.Equal(want, got) {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"os"
+	_ "time/tzdata" // conditions name time zones, and neither small images nor Windows have them
 
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/cli"
 )

@@ -28,6 +28,7 @@ type recordedAttempt struct {
 	Status string
 	Code   int `json:"status_code"`
 	Error  string
+	Cause  string `json:"error_code"`
 	Answer string `json:"response_body"`
 }
 

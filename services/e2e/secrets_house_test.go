@@ -46,7 +46,8 @@ type house struct {
 	keyPrefix string // of its keys in Redis
 	mails     *tellingServer
 	proxy     map[string]*testkit.Proxy // before a store that can be taken away
-	admins    []string                  // base URLs of admin addresses, with pprof where there is one
+	admins    []string                  // base URLs of admin addresses
+	profiles  []string                  // and of profiles
 	logs      func() []byte
 	files     string     // data directory of what is embedded; empty: none
 	sql       []database // with everybody's tables
@@ -147,8 +148,20 @@ type request struct {
 	header       map[string]string
 }
 
-// do makes a REST call and keeps the whole answer.
+// do makes a REST call and keeps the whole answer. What makes something is made with an Idempotency-Key, and again.
 func (h *house) do(r request) (status int, answer []byte) {
+	h.t.Helper()
+	if r.method != http.MethodPost || r.path == "events" {
+		return h.once(r, "")
+	}
+	key := random()
+	if status, answer = h.once(r, key); status == http.StatusCreated {
+		h.once(r, key)
+	}
+	return status, answer
+}
+
+func (h *house) once(r request, idempotencyKey string) (status int, answer []byte) {
 	h.t.Helper()
 	req, err := http.NewRequestWithContext(h.t.Context(), r.method, h.url+"/api/v1/"+r.path, strings.NewReader(r.body))
 	if err != nil {
@@ -156,6 +169,9 @@ func (h *house) do(r request) (status int, answer []byte) {
 	}
 	req.Header.Set("Authorization", "Bearer "+r.key)
 	req.Header.Set("Content-Type", "application/json")
+	if idempotencyKey != "" {
+		req.Header.Set("Idempotency-Key", idempotencyKey)
+	}
 	for name, value := range r.header {
 		req.Header.Set(name, value)
 	}
@@ -184,11 +200,14 @@ func (h *house) send(client *http.Client, req *http.Request, kind, route string)
 	return resp.StatusCode, answer
 }
 
-// gather looks into all that a running Doorstep shows, and into its stores.
-func (h *house) gather() {
+// profilePaths are profiles that show most of what is in memory.
+var profilePaths = []string{"debug/pprof/", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2", "debug/pprof/heap?debug=1"}
+
+// lookAt notes what base URLs answer at paths.
+func (h *house) lookAt(bases []string, paths ...string) {
 	h.t.Helper()
-	for _, base := range h.admins {
-		for _, path := range []string{"healthz", "readyz", "metrics", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2", "debug/pprof/heap?debug=1"} {
+	for _, base := range bases {
+		for _, path := range paths {
 			req, err := http.NewRequestWithContext(h.t.Context(), http.MethodGet, base+"/"+path, nil)
 			if err != nil {
 				h.t.Fatal(err)
@@ -196,6 +215,13 @@ func (h *house) gather() {
 			h.send(http.DefaultClient, req, "admin", path)
 		}
 	}
+}
+
+// gather looks into all that a running Doorstep shows, and into its stores.
+func (h *house) gather() {
+	h.t.Helper()
+	h.lookAt(h.admins, "healthz", "readyz", "metrics")
+	h.lookAt(h.profiles, profilePaths...)
 	h.topics()
 	h.keys()
 	h.tables()

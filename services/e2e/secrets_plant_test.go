@@ -78,7 +78,12 @@ func plan(sealed bool) *plants {
 
 	url := permit{webhookAnswer + " | answer/GET webhooks | read-only/webhooks.{id}", "the URL is shown to who may read webhooks"}
 	for name, token := range map[string]string{"token in the path": p.urlPath, "token in the query": p.urlQuery} {
-		p.know(name, token, url, permit{webhookStores, "where webhooks are kept"},
+		told := permit{"sql/audit_log/before | sql/audit_log/after | answer/GET audit-log", "the audit log tells of a URL, but for its query"}
+		if token == p.urlQuery {
+			told = permit{}
+		}
+		p.know(name, token, url, told, permit{webhookStores, "where webhooks are kept"},
+			permit{"sql/idempotency_keys/answer", "the answer to its creation, for a day"},
 			permit{"topic/attempts | sql/attempts/detail | " + historyFile, "an attempt says where it went"},
 			permit{"answer/GET deliveries.{id} | answer/GET attempts.tail | page/GET webhooks.{id}", "attempts, and the webhook's page, show it"})
 	}
@@ -103,12 +108,14 @@ func plan(sealed bool) *plants {
 		permit{"topic/attempts | sql/attempts/detail", "not a secret: part of what an attempt is about"},
 		permit{"answer/GET events | answer/GET events.{id} | answer/GET deliveries | answer/GET deliveries.{id} | answer/GET deliveries.{id}.payload | answer/GET attempts.tail | page/GET webhooks.{id}", "shown"})
 	mine := permit{webhookAnswer + " | answer/GET webhooks | read-only/webhooks.{id} | page/GET webhooks.{id} | " + webhookStores, "part of a webhook"}
-	p.know("condition", p.condition, mine)
-	p.know("metadata", p.metadata, mine)
-	p.know("name of a webhook", p.name, mine, permit{"page/GET webhooks", "listed"},
+	changes := permit{"sql/audit_log/before | sql/audit_log/after | answer/GET audit-log | sql/idempotency_keys/answer", "what was changed, and what was answered"}
+	p.know("condition", p.condition, mine, changes)
+	p.know("metadata", p.metadata, mine, changes)
+	p.know("name of a webhook", p.name, mine, changes, permit{"page/GET webhooks", "listed"},
 		permit{"mail | topic/notices | sql/notices/mail_* | " + historyFile + " | answer/GET mails | answer/GET mails.{id}", "mails say which webhook they are about"})
 	p.know("administrator's address", p.email,
 		permit{"mail | topic/settings | topic/notices | sql/administrators/* | sql/notices/mail_* | " + theLog + " | " + consoleFile + " | " + historyFile, "where mails go"},
+		permit{"sql/idempotency_keys/answer", "the answer to its making, for a day"},
 		permit{"answer/* administrators* | answer/GET mails | answer/GET mails.{id}", "shown to a key with the scope admin"})
 	return p
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +42,7 @@ func processHouse(t *testing.T, p *plants) *house {
 		"DOORSTEP_TOPIC_PREFIX": prefix, "DOORSTEP_REDIS_PREFIX": prefix, "DOORSTEP_RETRY_TIERS": tiers, "DOORSTEP_LOG_LEVEL": "debug",
 		"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true", "DOORSTEP_SMTP_URL": h.smtpURL(),
 		"DOORSTEP_SEALING_KEYS": "k1:" + p.sealingKey, "DOORSTEP_WARN_AFTER": "3", "DOORSTEP_DISABLE_AFTER": "6",
+		"DOORSTEP_PPROF_ADDR": "127.0.0.1:0",
 	}})
 	stopped := false
 	h.stop = func() {
@@ -70,6 +72,12 @@ func processHouse(t *testing.T, p *plants) *house {
 			all.Write(b)
 		}
 		return all.Bytes()
+	}
+	for _, found := range regexp.MustCompile(`"pprof":"([^"]+)"`).FindAllSubmatch(h.logs(), -1) {
+		h.profiles = append(h.profiles, "http://"+string(found[1]))
+	}
+	if len(h.profiles) != len(c.Processes) {
+		t.Fatalf("%d of %d processes serve profiles", len(h.profiles), len(c.Processes))
 	}
 	return h
 }

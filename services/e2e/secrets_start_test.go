@@ -129,7 +129,7 @@ func cleanEnv() []string {
 }
 
 // Each service by itself, with every secret in its environment and none of its stores there, says what it waits for
-// and shows its insides at its admin address: none of it is a secret.
+// and shows its insides at its admin address and in profiles: none of it is a secret.
 func TestServicesThatWaitTellNoSecret(t *testing.T) {
 	t.Parallel()
 	bin, err := built()
@@ -141,7 +141,7 @@ func TestServicesThatWaitTellNoSecret(t *testing.T) {
 			t.Parallel()
 			p := plan(true)
 			cmd := exec.Command(bin, service)
-			cmd.Env = append(cleanEnv(), "DOORSTEP_LOG_LEVEL=debug", "DOORSTEP_HTTP_ADDR=127.0.0.1:0", "DOORSTEP_GRPC_ADDR=127.0.0.1:0",
+			cmd.Env = append(cleanEnv(), "DOORSTEP_LOG_LEVEL=debug", "DOORSTEP_HTTP_ADDR=127.0.0.1:0", "DOORSTEP_GRPC_ADDR=127.0.0.1:0", "DOORSTEP_PPROF_ADDR=127.0.0.1:0",
 				"DOORSTEP_KAFKA_SASL=PLAIN", "DOORSTEP_KAFKA_USER=u", "DOORSTEP_KAFKA_PASSWORD="+p.wrongSecret,
 				"DOORSTEP_REDIS_URL=redis://:"+p.redisPassword+"@127.0.0.1:1", "DOORSTEP_POSTGRES_URL=postgres://u:"+p.sqlPassword+"@127.0.0.1:1/d",
 				"DOORSTEP_SMTP_URL=smtp://u:"+p.smtpPassword+"@127.0.0.1:1", "DOORSTEP_BOOTSTRAP_KEY="+p.platformKey, "DOORSTEP_SEALING_KEYS=k1:"+p.sealingKey)
@@ -171,29 +171,34 @@ func TestServicesThatWaitTellNoSecret(t *testing.T) {
 	}
 }
 
-// insides is what the admin address shows of a service that has just begun.
+// insides is what the admin address and profiles show of a service that has just begun.
 func insides(t *testing.T, logged *safeBuffer) (all []evidence) {
 	t.Helper()
-	var started struct{ Admin string }
+	var started struct{ Admin, Pprof string }
 	testkit.Eventually(t, patience, func() error {
 		for line := range bytes.Lines(logged.bytes()) {
-			if json.Unmarshal(line, &started) == nil && started.Admin != "" {
-				return nil
-			}
+			_ = json.Unmarshal(line, &started) // each field is on a line of its own
 		}
-		return fmt.Errorf("no admin address: %s", logged.bytes())
+		if started.Admin == "" || started.Pprof == "" {
+			return fmt.Errorf("no admin or pprof address: %s", logged.bytes())
+		}
+		return nil
 	})
-	for _, path := range []string{"healthz", "readyz", "metrics", "debug/pprof/cmdline", "debug/pprof/goroutine?debug=2", "debug/pprof/heap?debug=1", "debug/pprof/"} {
-		resp, err := http.Get("http://" + started.Admin + "/" + path)
+	urls := []string{started.Admin + "/healthz", started.Admin + "/readyz", started.Admin + "/metrics"}
+	for _, path := range profilePaths {
+		urls = append(urls, started.Pprof+"/"+path)
+	}
+	for _, url := range urls {
+		resp, err := http.Get("http://" + url)
 		if err != nil {
 			t.Fatal(err)
 		}
 		b, err := io.ReadAll(resp.Body)
 		_ = resp.Body.Close()
 		if err != nil || len(b) == 0 {
-			t.Fatalf("%s: %v", path, err)
+			t.Fatalf("%s: %v", url, err)
 		}
-		all = append(all, evidence{"admin/" + path, b})
+		all = append(all, evidence{"admin/" + url, b})
 	}
 	return all
 }

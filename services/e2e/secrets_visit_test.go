@@ -191,7 +191,7 @@ func (d *driven) look(events map[string]string) {
 		}
 		d.note("read-only/webhooks.{id}", answer)
 	}
-	for _, path := range []string{"administrators", "api-keys", "mails", "tenants", "audit"} {
+	for _, path := range []string{"administrators", "api-keys", "mails", "tenants", "audit", "audit-log", "audit-log?platform=true"} {
 		d.api(http.MethodGet, path, nil, nil)
 		d.do(request{method: http.MethodGet, path: path, key: d.readOnly}) // which may not
 	}

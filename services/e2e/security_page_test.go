@@ -25,9 +25,24 @@ func TestTheSecurityPageHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	attacks, tests := checkProofs(t, root, string(page))
+	if attacks < 50 || tests < attacks {
+		t.Errorf("%d attacks and %d tests were found on the page", attacks, tests)
+	}
+	for _, scope := range tenant.Scopes() {
+		if !strings.Contains(string(page), "| `"+string(scope)+"` |") {
+			t.Errorf("nobody is told what a key with the scope %s may do", scope)
+		}
+	}
+}
+
+// checkProofs finds the tables of a page whose third column, "Shown by", names tests, and fails the test unless each of
+// their lines names one, and each that is named is there. It counts lines and tests.
+func checkProofs(t *testing.T, root, page string) (lines, tests int) {
+	t.Helper()
 	known := map[string]map[string]bool{} // by directory
-	attacks, tests, inTable := 0, 0, false
-	for n, line := range strings.Split(string(page), "\n") {
+	inTable := false
+	for n, line := range strings.Split(page, "\n") {
 		cells := strings.Split(strings.Trim(line, "| "), " | ")
 		switch last := cells[len(cells)-1]; {
 		case !strings.HasPrefix(line, "|"):
@@ -43,28 +58,23 @@ func TestTheSecurityPageHolds(t *testing.T) {
 		case !proven.MatchString(last):
 			t.Errorf("line %d names no test: %s", n+1, line)
 		}
-		attacks++
+		lines++
 		for _, link := range proven.FindAllStringSubmatch(line, -1) {
 			tests++
 			name, dir := link[1], link[2]
 			if known[dir] == nil {
-				if known[dir], err = testsIn(filepath.Join(root, dir)); err != nil {
+				names, err := testsIn(filepath.Join(root, dir))
+				if err != nil {
 					t.Fatalf("line %d: %v", n+1, err)
 				}
+				known[dir] = names
 			}
 			if !known[dir][name] {
 				t.Errorf("line %d: there is no %s in %s", n+1, name, dir)
 			}
 		}
 	}
-	if attacks < 50 || tests < attacks {
-		t.Errorf("%d attacks and %d tests were found on the page", attacks, tests)
-	}
-	for _, scope := range tenant.Scopes() {
-		if !strings.Contains(string(page), "| `"+string(scope)+"` |") {
-			t.Errorf("nobody is told what a key with the scope %s may do", scope)
-		}
-	}
+	return lines, tests
 }
 
 // testsIn are the tests of the package in a directory.

@@ -248,8 +248,8 @@ func (w *world) mustPublish(e *pb.Event) string {
 	return id
 }
 
-// rest makes a REST call and decodes the answer's data into out, if given.
-func (w *world) rest(method, path string, in, out any) int {
+// rest makes a REST call, with further headers as name, value pairs, and decodes the answer's data into out, if given.
+func (w *world) rest(method, path string, in, out any, header ...string) int {
 	w.t.Helper()
 	var body io.Reader
 	if in != nil {
@@ -267,6 +267,9 @@ func (w *world) rest(method, path string, in, out any) int {
 	req.Header.Set("Content-Type", "application/json")
 	if method == http.MethodPatch {
 		req.Header.Set("Content-Type", "application/merge-patch+json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -204,20 +204,22 @@ func cpu() time.Duration {
 
 func BenchmarkStream(b *testing.B) {
 	for _, streams := range []int{1, 4} {
-		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) { benchStreams(b, streams) })
+		for _, events := range []int{1, 4, 14, 28, 64, 256} { // a message
+			b.Run(fmt.Sprintf("streams=%d/events=%d", streams, events), func(b *testing.B) { benchStreams(b, streams, events) })
+		}
 	}
 }
 
-func benchStreams(b *testing.B, streams int) {
+func benchStreams(b *testing.B, streams, events int) {
 	client := benchDial(b, benchIngest(b))
 	var mine spent
-	each := max(1, b.N/benchRounds/streams)
+	each := max(1, b.N/benchRounds/streams/events) * events
 	b.ResetTimer()
 	for range benchRounds {
 		mine.run(each*streams, func() {
 			var all sync.WaitGroup
 			for range streams {
-				all.Go(func() { stream(b, client, each) })
+				all.Go(func() { stream(b, client, each, events) })
 			}
 			all.Wait()
 		})
@@ -225,8 +227,8 @@ func benchStreams(b *testing.B, streams int) {
 	mine.report(b, nil)
 }
 
-// stream publishes n events on a stream and reads their acknowledgements.
-func stream(b *testing.B, client pb.IngestServiceClient, n int) {
+// stream publishes n events on a stream, so many a message, and reads their acknowledgements.
+func stream(b *testing.B, client pb.IngestServiceClient, n, events int) {
 	ctx := metadata.AppendToOutgoingContext(b.Context(), "authorization", "Bearer "+acmeKey)
 	call, err := client.PublishStream(ctx)
 	if err != nil {
@@ -235,8 +237,15 @@ func stream(b *testing.B, client pb.IngestServiceClient, n int) {
 	}
 	var sending sync.WaitGroup
 	sending.Go(func() {
-		for i := range n {
-			if err := call.Send(&pb.PublishStreamRequest{Sequence: uint64(i), Event: benchEvent()}); err != nil { //nolint:gosec // counts up
+		for i := 0; i < n; i += events {
+			req := &pb.PublishStreamRequest{Sequence: uint64(i)} //nolint:gosec // counts up
+			for range events {
+				req.Events = append(req.Events, benchEvent())
+			}
+			if events == 1 {
+				req.Event, req.Events = req.Events[0], nil
+			}
+			if err := call.Send(req); err != nil {
 				b.Error(err)
 				return
 			}
@@ -245,25 +254,37 @@ func stream(b *testing.B, client pb.IngestServiceClient, n int) {
 			b.Error(err)
 		}
 	})
-	if got, err := countAcks(call); err != nil || got != n {
+	got, answers, err := countAcks(call)
+	if err != nil || got != n {
 		b.Errorf("%d of %d acknowledged, %v", got, n, err)
 	}
+	b.ReportMetric(float64(n)/float64(max(1, answers)), "acks/answer")
 	sending.Wait()
 }
 
 // countAcks reads to the end of the stream.
-func countAcks(stream publishStream) (n int, err error) {
+func countAcks(stream publishStream) (n, answers int, err error) {
 	for {
-		ack, err := stream.Recv()
+		answer, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return n, nil
+			return n, answers, nil
 		}
 		if err != nil {
-			return n, err
+			return n, answers, err
 		}
-		if e := ack.GetResult().GetError(); e != nil {
-			return n, errors.New(e.GetMessage())
+		answers++
+		results := []*pb.PublishResult{answer.GetResult()}
+		if acks := answer.GetAcknowledgements(); len(acks) > 0 {
+			results = results[:0]
+			for _, a := range acks {
+				results = append(results, a.GetResult())
+			}
 		}
-		n++
+		for _, r := range results {
+			if e := r.GetError(); e != nil {
+				return n, answers, errors.New(e.GetMessage())
+			}
+			n++
+		}
 	}
 }

@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/auth"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 )
 
 var errNotReady = status.Error(codes.Unavailable, "the API keys have not been read yet; try again")
@@ -64,7 +64,7 @@ func callerFrom(md metadata.MD, find func([32]byte) (tenant.APIKey, bool), now t
 	if err != nil {
 		return publish.Caller{}, statusOf(err, "")
 	}
-	return publish.Caller{Principal: p, Tenant: id, TraceContext: traceParent(first(md, "traceparent"))}, nil
+	return publish.Caller{Principal: p, Tenant: id, TraceContext: trace.Parent(first(md, "traceparent"))}, nil
 }
 
 var errScope = errors.New("the API key lacks the scope " + string(tenant.ScopeEvents))
@@ -74,15 +74,4 @@ func first(md metadata.MD, name string) string {
 		return v[0]
 	}
 	return ""
-}
-
-// traceParentPattern is version 00 of the W3C Trace Context.
-var traceParentPattern = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
-
-// traceParent returns a trace context that can be carried on, or nothing.
-func traceParent(header string) string {
-	if !traceParentPattern.MatchString(header) {
-		return ""
-	}
-	return header
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/doorstep-dev/doorstep/pkg/credentials"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 )
@@ -21,10 +22,14 @@ type Config struct {
 	// Room errs while there is no room for more events; nil: there always is.
 	Room func() error `kong:"-"`
 
-	Addr           string         `name:"grpc" env:"DOORSTEP_GRPC_ADDR" default:":8081" placeholder:"HOST:PORT" help:"Where producers publish events over gRPC."`
-	Publish        publish.Config `embed:"" prefix:"ingest-" envprefix:"DOORSTEP_INGEST_"`
-	StreamInFlight int            `name:"ingest-stream-in-flight" env:"DOORSTEP_INGEST_STREAM_IN_FLIGHT" default:"1024" help:"Events of one stream that may be unacknowledged at once; the stream waits then."`
-	DrainTimeout   time.Duration  `name:"ingest-drain" env:"DOORSTEP_INGEST_DRAIN" default:"10s" help:"How long calls under way may take when ingest stops."`
+	TLS credentials.ServerTLS `kong:"-"` // of all listeners
+
+	Addr           string                  `name:"grpc" env:"DOORSTEP_GRPC_ADDR" default:":8081" placeholder:"HOST:PORT" help:"Where producers publish events over gRPC."`
+	OwnTLS         credentials.ListenerTLS `embed:"" prefix:"grpc-" envprefix:"DOORSTEP_GRPC_"`
+	ClientCAFile   string                  `name:"tls-client-ca-file" env:"DOORSTEP_TLS_CLIENT_CA_FILE" type:"path" placeholder:"FILE" help:"Producers must show a certificate that an authority of this file, PEM, has signed, beside their API key (mutual TLS, gRPC only; the health service is behind it too). Read again when it changes. Empty: they need none."`
+	Publish        publish.Config          `embed:"" prefix:"ingest-" envprefix:"DOORSTEP_INGEST_"`
+	StreamInFlight int                     `name:"ingest-stream-in-flight" env:"DOORSTEP_INGEST_STREAM_IN_FLIGHT" default:"1024" help:"Events of one stream that may be unacknowledged at once; the stream waits then."`
+	DrainTimeout   time.Duration           `name:"ingest-drain" env:"DOORSTEP_INGEST_DRAIN" default:"10s" help:"How long calls under way may take when ingest stops."`
 }
 
 // Validate says what is wrong with the settings.
@@ -40,5 +45,13 @@ func (c Config) Validate() error {
 	if err := c.Publish.Validate(); err != nil {
 		return fmt.Errorf("ingest-%w", err)
 	}
+	if _, err := c.serving(); err != nil {
+		return err
+	}
 	return c.Kafka.Validate()
+}
+
+// serving is the listener's TLS.
+func (c Config) serving() (credentials.Serving, error) {
+	return c.TLS.Of("grpc", c.OwnTLS, c.ClientCAFile)
 }

@@ -168,6 +168,45 @@ func TestStopFinishesWhatWasTaken(t *testing.T) {
 	}
 }
 
+// A stop in the middle of a message acknowledges what of it was taken, and nothing else of it is.
+func TestStopWithinAMessage(t *testing.T) {
+	b := newFrailBroker(t)
+	cfg := b.config()
+	cfg.Publish.Timeout, cfg.StreamInFlight = 10*time.Second, 4
+	s := runReady(t, cfg)
+	release := b.hold()
+	stream := open(t, s, acmeKey)
+	req := &pb.PublishStreamRequest{Sequence: 1}
+	for range 10 {
+		req.Events = append(req.Events, card(""))
+	}
+	if err := stream.Send(req); err != nil {
+		t.Fatal(err)
+	}
+	idle := open(t, s, acmeKey)
+	eventually(t, "not in flight", func() bool { return gauge(t, s.metrics, "doorstep_publish_in_flight") == 4 })
+	s.stop()
+	if _, err := drainAcks(idle); status.Code(err) != codes.Unavailable {
+		t.Errorf("the idle stream ends with %v", err)
+	}
+	release()
+	_, acks, _, err := drainAnswers(stream)
+	if status.Code(err) != codes.Unavailable || int64(len(acks)) < 4 {
+		t.Errorf("%d acknowledged, then %v", len(acks), err)
+	}
+	if err := <-s.ended; err != nil {
+		t.Errorf("Run returned %v", err)
+	}
+	for i := uint64(1); i <= uint64(len(acks)); i++ {
+		if r := acks[i]; r == nil || r.GetError() != nil {
+			t.Errorf("event %d: %v", i, r)
+		}
+	}
+	if got := b.written(); got != int64(len(acks)) {
+		t.Errorf("%d written, %d acknowledged", got, len(acks))
+	}
+}
+
 func TestStopIsBounded(t *testing.T) {
 	b := newFrailBroker(t)
 	cfg := b.config()

@@ -21,6 +21,8 @@ import (
 
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
 
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/process"
 	"github.com/doorstep-dev/doorstep/pkg/publish"
 	"github.com/doorstep-dev/doorstep/pkg/quarantine"
@@ -59,6 +61,7 @@ type Service struct {
 	health    *health.Server
 	stopping  chan struct{} // closed when no more is taken
 	readers   sync.WaitGroup
+	seldom    obs.Seldom
 	unready   atomic.Pointer[error] // why it is not ready; nil inside: it is
 }
 
@@ -67,9 +70,17 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	failures, err := obs.StoreFailures(metrics)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Kafka.Failed = failures("kafka")
 	s := &Service{cfg: cfg, log: log, stopping: make(chan struct{}), health: health.NewServer()}
 	s.setReady(errors.New("not started"))
-	var err error
+	secure, err := transport(cfg, log)
+	if err != nil {
+		return nil, err
+	}
 	if s.listener, err = process.Listen(cfg.Addr, "grpc"); err != nil {
 		return nil, err
 	}
@@ -77,6 +88,7 @@ func New(cfg Config, log *slog.Logger, metrics prometheus.Registerer) (*Service,
 		return nil, errors.Join(err, s.listener.Close())
 	}
 	s.server = grpc.NewServer(
+		grpc.Creds(secure),
 		grpc.InTapHandle(s.admit),
 		grpc.MaxRecvMsgSize(maxMessageBytes),
 		grpc.MaxConcurrentStreams(maxCallsPerConn),
@@ -163,6 +175,9 @@ func (s *Service) watch(ctx context.Context) {
 			return
 		}
 		s.setReady(err)
+		if errors.Is(err, kafka.ErrDenied) {
+			s.seldom.Warn(ctx, s.log, "events cannot be taken", "error", err)
+		}
 		every := checkEvery
 		if err != nil {
 			every = recheckEvery

@@ -66,11 +66,17 @@ func statusOf(err error, prefix string) error {
 // resultOf is what the API tells of one event of a batch or stream.
 func resultOf(r publish.Result, prefix string) *pb.PublishResult {
 	if r.Err == nil {
-		return &pb.PublishResult{EventId: r.EventID}
+		return &pb.PublishResult{EventId: r.EventID, Warnings: violationsOf(r.Warnings, prefix)}
 	}
 	e := &pb.PublishError{Code: int32(codeOf(r.Err)), Message: r.Err.Error()} //nolint:gosec // 0 to 16
-	for _, f := range violations(r.Err, prefix) {
-		e.Violations = append(e.Violations, &pb.FieldViolation{Field: f.Name, Description: f.Message})
-	}
+	e.Violations = violationsOf(violations(r.Err, prefix), "")
 	return &pb.PublishResult{EventId: r.EventID, Error: e}
+}
+
+// violationsOf are faults as the API tells them, the fields' names with the given prefix.
+func violationsOf(fields invalid.Fields, prefix string) (list []*pb.FieldViolation) {
+	for _, f := range fields {
+		list = append(list, &pb.FieldViolation{Field: prefix + f.Name, Description: f.Message})
+	}
+	return list
 }

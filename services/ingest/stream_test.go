@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -215,6 +216,137 @@ func TestStreamEndsWithItsKey(t *testing.T) {
 			}
 			if status.Code(err) != change.code {
 				t.Fatalf("after %d acknowledgements: %v", acked, err)
+			}
+		})
+	}
+}
+
+// drainAnswers reads a stream to its end: the results by sequence, those that came alone and those that came with others.
+func drainAnswers(stream publishStream) (alone, together map[uint64]*pb.PublishResult, answers int, err error) {
+	alone, together = map[uint64]*pb.PublishResult{}, map[uint64]*pb.PublishResult{}
+	note := func(in map[uint64]*pb.PublishResult, sequence uint64, r *pb.PublishResult) {
+		if alone[sequence] != nil || together[sequence] != nil {
+			err = fmt.Errorf("sequence %d acknowledged twice", sequence)
+		}
+		in[sequence] = r
+	}
+	for {
+		answer, recvErr := stream.Recv()
+		if errors.Is(recvErr, io.EOF) {
+			return alone, together, answers, err
+		}
+		if recvErr != nil {
+			return alone, together, answers, recvErr
+		}
+		answers++
+		if len(answer.GetAcknowledgements()) == 0 {
+			note(alone, answer.GetSequence(), answer.GetResult())
+			continue
+		}
+		if answer.GetSequence() != 0 || answer.GetResult() != nil {
+			return alone, together, answers, fmt.Errorf("an answer of both kinds: %v", answer)
+		}
+		for _, a := range answer.GetAcknowledgements() {
+			note(together, a.GetSequence(), a.GetResult())
+		}
+	}
+}
+
+// Events may come alone or several a message, in one stream, and are answered as they came: programs of old know one way only.
+func TestStreamOfSeveralEventsAMessage(t *testing.T) {
+	b := newBroker(t)
+	cfg := b.config()
+	cfg.StreamInFlight = 4 // fewer than a message holds
+	s := runReady(t, cfg)
+	stream := open(t, s, acmeKey)
+	header, err := stream.Header()
+	if err != nil || len(header.Get("doorstep-stream-events")) != 1 || header.Get("doorstep-stream-events")[0] != "1000" {
+		t.Fatalf("header %v, %v", header, err)
+	}
+	const messages, each = 60, 25
+	go func() {
+		for first := uint64(0); first < messages*each; first += each {
+			rest := &pb.PublishStreamRequest{Sequence: first + 1}
+			for i := first + 1; i < first+each; i++ {
+				e := card(fmt.Sprintf("e%d", i))
+				if i%100 == 7 {
+					e.Type = "Card"
+				}
+				rest.Events = append(rest.Events, e)
+			}
+			for _, req := range []*pb.PublishStreamRequest{{Sequence: first, Event: card(fmt.Sprintf("e%d", first))}, rest} {
+				if err := stream.Send(req); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		if err := stream.CloseSend(); err != nil {
+			t.Error(err)
+		}
+	}()
+	alone, together, answers, err := drainAnswers(stream)
+	if err != nil || len(alone) != messages || len(together) != messages*(each-1) {
+		t.Fatalf("%d alone, %d together, %v", len(alone), len(together), err)
+	}
+	t.Logf("%d answers to %d messages with %d events", answers, 2*messages, messages*each)
+	for i := range uint64(messages * each) {
+		r := together[i]
+		if i%each == 0 {
+			r = alone[i]
+		}
+		if r.GetEventId() != fmt.Sprintf("e%d", i) {
+			t.Fatalf("event %d: %v", i, r)
+		}
+		var faults []string
+		for _, v := range r.GetError().GetViolations() {
+			faults = append(faults, v.GetField())
+		}
+		if refused := i%100 == 7; refused && !slices.Equal(faults, []string{"event.type"}) || !refused && r.GetError() != nil {
+			t.Errorf("event %d: %v", i, r)
+		}
+	}
+	if n := b.written(); n != messages*each-messages*each/100 {
+		t.Errorf("%d written", n)
+	}
+}
+
+func TestStreamMessagesAreBounded(t *testing.T) {
+	s := runReady(t, newBroker(t).config())
+	of := func(n, bytes int) (events []*pb.Event) {
+		for range n {
+			events = append(events, &pb.Event{Type: "a", Data: text(bytes)})
+		}
+		return events
+	}
+	for name, tt := range map[string]struct {
+		req    *pb.PublishStreamRequest
+		acked  int
+		fields string // at fault; none: the stream goes on
+	}{
+		"the most events":     {&pb.PublishStreamRequest{Events: of(1000, 10)}, 1000, ""},
+		"one event too many":  {&pb.PublishStreamRequest{Events: of(1001, 10)}, 0, "events"},
+		"the most data":       {&pb.PublishStreamRequest{Events: of(32, 256<<10)}, 32, ""},
+		"too much data":       {&pb.PublishStreamRequest{Events: of(33, 256<<10)}, 0, "events"},
+		"event beside events": {&pb.PublishStreamRequest{Event: card(""), Events: of(1, 10)}, 0, "event"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream := open(t, s, acmeKey)
+			send(t, stream, 7, card("before"))
+			tt.req.Sequence = 8
+			if err := stream.Send(tt.req); err != nil {
+				t.Fatal(err)
+			}
+			if err := stream.CloseSend(); err != nil {
+				t.Fatal(err)
+			}
+			alone, together, _, err := drainAnswers(stream)
+			if violated(err) != tt.fields || (tt.fields == "") != (err == nil) || len(together) != tt.acked || alone[7].GetEventId() != "before" {
+				t.Fatalf("%d acknowledged beside %v; %v, fields %q", len(together), alone[7], err, violated(err))
+			}
+			for _, r := range together {
+				if r.GetError() != nil {
+					t.Fatal(r)
+				}
 			}
 		})
 	}

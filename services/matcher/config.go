@@ -5,6 +5,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 )
 
 // Config is the matcher's settings.
@@ -13,7 +14,8 @@ type Config struct {
 	Redis    redisstate.Config `kong:"-"`
 	Instance string            `kong:"-"` // the same again after a restart; empty: the host's name
 	// Room errs while nothing more may be written to the log; nil: there is always room.
-	Room func() error `kong:"-"`
+	Room  func() error  `kong:"-"`
+	Trace *trace.Tracer `kong:"-"` // makes a span of each event; nil: none
 
 	MaxWebhooksPerEvent int `name:"matcher-max-webhooks-per-event" env:"DOORSTEP_MATCHER_MAX_WEBHOOKS_PER_EVENT" default:"10000" help:"Webhooks that one event fires at most, oldest first, where its tenant has no limit of its own."`
 }

@@ -5,9 +5,11 @@
 //
 //	deliveries             one record for each webhook that an event goes to, with the bytes to POST
 //	deliveries.suspended   the same for a webhook that is disabled or paused
-//	attempts               what was not matched but must be known: webhooks over the tenant's cap,
-//	                       conditions that could not be evaluated
+//	attempts               what was not matched but must be known: webhooks over the tenant's cap
 //	quarantine             events that cannot be read
+//
+// Beside that, each second at most, it writes to `attempts` how often the condition of a webhook could not be evaluated,
+// and the last event at which it was so: a failure at every event costs little, and not each is told by itself.
 //
 // It follows `webhooks`, `settings` and `states` with clients of their own, and matches nothing
 // before it has read them to the ends that they had at its start.

@@ -18,6 +18,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/payload"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
@@ -29,6 +30,7 @@ type handler struct {
 	maxWebhooks int
 	log         *slog.Logger
 	now         func() time.Time
+	trace       *trace.Tracer
 
 	index  *index
 	tenant func(id string) tenant.Tenant
@@ -39,6 +41,7 @@ type handler struct {
 	away    bool         // Redis, when last asked
 	done    tally        // of the open transaction
 	matched match.Result // used again for each event
+	spans   []trace.Span // of the open transaction, which ends them
 }
 
 // found is an event and the record that holds it.
@@ -49,7 +52,7 @@ type found struct {
 
 // handle is a kafka.HandleFunc. It never errs: what cannot be matched is quarantined.
 func (h *handler) handle(ctx context.Context, records []*kgo.Record, produce func(*kgo.Record)) error {
-	h.done = tally{}
+	h.done, h.spans = tally{}, h.spans[:0]
 	events := make([]found, 0, len(records))
 	for _, r := range records {
 		e, err := wire.ReadEvent(r)
@@ -61,16 +64,31 @@ func (h *handler) handle(ctx context.Context, records []*kgo.Record, produce fun
 	}
 	duplicate := h.duplicates(ctx, events)
 	for i, e := range events {
+		span := h.begin(&e)
 		if duplicate[i] {
 			h.done.duplicates++
+			span.Duplicate()
 			h.log.Debug("event came before", "tenant", e.Tenant, "event", e.ID, "topic", e.record.Topic,
-				"partition", e.record.Partition, "offset", e.record.Offset)
+				"partition", e.record.Partition, "offset", e.record.Offset, "trace_id", trace.ID(e.TraceContext))
 			continue
 		}
 		h.done.events++
-		h.match(e, produce)
+		h.match(e, span, produce)
 	}
 	return nil
+}
+
+// begin begins the span of an event, in whose context all that follows from it is.
+func (h *handler) begin(e *found) trace.Span {
+	span := h.trace.Process(e.TraceContext, e.record.Topic)
+	if h.trace == nil {
+		return span
+	}
+	span.Event(e.Tenant, e.ID, e.Type)
+	span.At(e.record.Partition, e.record.Offset)
+	e.TraceContext = span.Context()
+	h.spans = append(h.spans, span)
+	return span
 }
 
 // duplicates says of each event whether one of the same id stands elsewhere in the log. Ids that
@@ -113,13 +131,20 @@ func item(topicID [16]byte, e found) redisstate.Item {
 }
 
 // match writes what follows from one event.
-func (h *handler) match(e found, produce func(*kgo.Record)) {
+func (h *handler) match(e found, span trace.Span, produce func(*kgo.Record)) {
 	owner := h.tenant(e.Tenant)
+	if !owner.Has(tenant.FeatureWebhooks) {
+		return
+	}
 	limit := h.maxWebhooks
 	if n := owner.Policy.MaxWebhooksPerEvent; n != nil {
 		limit = *n
 	}
 	h.index.match(e.Event, limit, &h.matched)
+	span.Matched(len(h.matched.Hits))
+	if len(h.matched.Hits) > trace.MaxTracedDeliveries {
+		e.TraceContext = trace.Unsampled(e.TraceContext)
+	}
 	if err := h.fanOut(e, owner.Payload, produce); err != nil {
 		h.quarantine(e.record, err, produce)
 	}
@@ -133,8 +158,9 @@ func (h *handler) match(e found, produce func(*kgo.Record)) {
 		h.done.conditions++
 		a := h.decision(e, delivery.KindConditionError, "")
 		a.WebhookID, a.WebhookGeneration = f.Target.ID, f.Target.Generation
+		a.Condition = webhook.ConditionKey(f.Target.Condition())
 		a.Outcome = delivery.Outcome{ErrorCode: "condition_error", Error: f.Err.Error()}
-		h.attempt(a, produce)
+		h.done.fail(a)
 	}
 }
 

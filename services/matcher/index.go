@@ -9,7 +9,9 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 )
 
-// index is a match.Index that is changed by the follower of `webhooks` while events are matched.
+// index is a match.Index that is changed by the follower of `webhooks` while events are matched. Only the follower
+// changes it, so the follower itself may read it without the lock; and it compiles conditions so, since a storm of
+// registrations would otherwise hold up matching for as long as all their compilations take.
 type index struct {
 	mu    sync.RWMutex
 	index *match.Index
@@ -19,12 +21,16 @@ func newIndex() *index { return &index{index: match.NewIndex()} }
 
 // changed is a callback of registry.OnChange.
 func (x *index) changed(w webhook.Webhook, gone bool, at delivery.Position) {
+	var change match.Change
+	if !gone {
+		change = x.index.Prepare(w, at)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if gone {
 		x.index.Remove(w.ID)
 	} else {
-		x.index.Put(w, at)
+		x.index.Apply(change)
 	}
 }
 

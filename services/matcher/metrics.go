@@ -1,8 +1,11 @@
 package matcher
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 )
@@ -20,7 +23,7 @@ type metrics struct {
 	aborted     prometheus.Counter
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+func newMetrics(reg prometheus.Registerer, l *obs.Lag, now func() time.Time) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
 		reg.MustRegister(c)
@@ -40,7 +43,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: obs.WorkBuckets(),
 		}),
 	}
-	reg.MustRegister(m.transaction)
+	reg.MustRegister(m.transaction,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "doorstep_matcher_lag_records", Help: "Events of the log that no matcher has matched yet; every matcher tells of all.",
+		}, func() float64 { return float64(l.Behind()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "doorstep_matcher_lag_seconds", Help: "Age of the oldest event that this matcher has not matched yet; 0 if there is none.",
+		}, func() float64 { return l.Age(now()).Seconds() }))
 	return m
 }
 
@@ -54,6 +63,14 @@ type tally struct {
 	duplicates  int
 	unlooked    int
 	quarantined int
+	failed      failed // conditions that could not be evaluated; nil: none
+}
+
+func (t *tally) fail(a delivery.Attempt) {
+	if t.failed == nil {
+		t.failed = failed{}
+	}
+	t.failed.add(a)
 }
 
 func (m *metrics) add(t tally, done kafka.Transaction) {

@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
+	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/quarantine"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/registry"
@@ -37,6 +38,8 @@ type Service struct {
 	redis    *redisstate.Client
 	client   *kgo.Client // for what is not part of a transaction
 	handler  *handler
+	faults   *faults
+	lag      *obs.Lag
 
 	matching atomic.Bool
 	pulse    kafka.Pulse // of the matchers' group
@@ -58,7 +61,12 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	if err != nil {
 		return nil, fmt.Errorf("matcher: %w", err)
 	}
-	s := &Service{cfg: cfg, log: log, now: time.Now, topics: topics}
+	failures, err := obs.StoreFailures(reg)
+	if err != nil {
+		return nil, fmt.Errorf("matcher: %w", err)
+	}
+	cfg.Kafka.Failed, cfg.Redis.Failed = failures("kafka"), failures("redis")
+	s := &Service{cfg: cfg, log: log, now: time.Now, topics: topics, lag: obs.NewLag(time.Now())}
 	x := newIndex()
 	keep, err := quarantine.New(topics.Quarantine, name, log, reg, s.now)
 	if err != nil {
@@ -67,10 +75,10 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	if err := s.connect(x, keep); err != nil {
 		return nil, fmt.Errorf("matcher: %w", err)
 	}
-	s.metrics = newMetrics(reg)
+	s.metrics, s.faults = newMetrics(reg, s.lag, s.now), newFaults(topics.Attempts, cfg.Instance, log)
 	s.handler = &handler{
 		topics: topics, maxWebhooks: cfg.MaxWebhooksPerEvent, log: log, now: func() time.Time { return s.now() },
-		index: x, keep: keep.Record,
+		trace: cfg.Trace, index: x, keep: keep.Record,
 		tenant: s.settings.Tenant, state: s.states.Get, seen: s.redis.Dedupe().Seen,
 	}
 	return s, nil
@@ -109,11 +117,11 @@ func (s *Service) Ready() error {
 			return fmt.Errorf("matcher: reading %s", view.name)
 		}
 	}
-	if !s.matching.Load() {
-		return errors.New("matcher: not reading events yet")
-	}
 	if err := s.pulse.Silent(time.Now()); err != nil {
 		return fmt.Errorf("matcher: %w", err)
+	}
+	if !s.matching.Load() {
+		return errors.New("matcher: not reading events yet")
 	}
 	return nil
 }
@@ -150,8 +158,11 @@ func (s *Service) Run(ctx context.Context) error {
 		loop(view.run)
 	}
 	loop(s.match)
+	loops.Go(func() { s.faults.run(ctx, s.client, s.cfg.Room) })
+	loops.Go(func() { s.watch(ctx) })
 	<-ctx.Done()
 	loops.Wait()
+	s.faults.tell(s.client) // close waits until it is written
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("matcher: %w", err)
 	}
@@ -175,11 +186,18 @@ func (s *Service) match(ctx context.Context) error {
 		return err
 	}
 	return kafka.Transact(ctx, s.cfg.Kafka, s.log, kafka.TransactOptions{
-		Name: name, Instance: s.cfg.Instance, Topic: t.Events, Room: s.cfg.Room,
+		Name: name, Instance: s.cfg.Instance, Topic: t.Events, Writes: []string{t.Deliveries, t.Suspended, t.Attempts, t.Quarantine},
+		Room:    s.cfg.Room,
 		Started: func() { s.matching.Store(true) },
 		Ended:   s.ended,
 		Pulse:   &s.pulse,
-	}, s.handler.handle)
+	}, s.handle)
+}
+
+// handle is a kafka.HandleFunc.
+func (s *Service) handle(ctx context.Context, records []*kgo.Record, produce func(*kgo.Record)) error {
+	s.lag.Took(oldest(records))
+	return s.handler.handle(ctx, records, produce)
 }
 
 // prepare learns what duplicates are told by.
@@ -202,6 +220,16 @@ func (s *Service) prepare(ctx context.Context) error {
 func (s *Service) ended(done kafka.Transaction) {
 	t := s.handler.done
 	s.metrics.add(t, done)
+	fault := ""
+	s.lag.Finished() // what was aborted is taken again, here or elsewhere
+	if done.Committed {
+		s.faults.add(t.failed, s.now())
+	} else {
+		fault = "transaction_aborted" // they are matched again
+	}
+	for _, span := range s.handler.spans {
+		span.End(fault)
+	}
 	s.log.Debug("transaction", "committed", done.Committed, "records", done.Records, "events", t.events,
 		"deliveries", t.deliveries, "suspended", t.suspended, "cut", t.cut, "condition_errors", t.conditions,
 		"duplicates", t.duplicates, "not_looked_up", t.unlooked, "quarantined", t.quarantined,

@@ -182,6 +182,30 @@ func TestTheCap(t *testing.T) {
 	}
 }
 
+// A tenant without the feature is not matched, and what was published meanwhile is not matched afterwards either.
+func TestTheFeatureWebhooks(t *testing.T) {
+	w := newWorld(t)
+	off := tenant.Tenant{ID: "acme", Version: 1, Features: map[string]bool{tenant.FeatureWebhooks: false}}
+	w.put(wire.Tenant(w.topics.Settings, off))
+	w.hook("h1")
+	m := w.start()
+	n := 0
+	publish := func() {
+		n++
+		w.publish(fmt.Sprintf("e%d", n))
+		w.eventually("reading", func() bool { return m.metric(t, "doorstep_events_matched_total") == float64(n) })
+	}
+	publish()
+	off.Version, off.Features = 2, nil
+	w.put(wire.Tenant(w.topics.Settings, off))
+	// Until the matcher has heard of it, further events fare as the first did.
+	w.eventually("matching again", func() bool {
+		publish()
+		return m.metric(t, "doorstep_deliveries_matched_total") > 0
+	})
+	w.want(w.topics.Deliveries, fmt.Sprintf("e%d>h1", n))
+}
+
 func TestSuspended(t *testing.T) {
 	w := newWorld(t)
 	for id, s := range map[string]failure.State{
@@ -253,7 +277,48 @@ func TestConditionsThatFailAreRecorded(t *testing.T) {
 	if a.Kind != delivery.KindConditionError || a.WebhookID != "h" || a.EventID != "e" || !strings.Contains(a.Outcome.Error, "amount") {
 		t.Errorf("recorded as %+v", a)
 	}
+	if a.Count != 1 || a.Counter == "" || a.Condition != webhook.ConditionKey("data.amount > 5") {
+		t.Errorf("%d failures of %q counted under %q", a.Count, a.Condition, a.Counter)
+	}
 	w.want(w.topics.Deliveries)
+}
+
+// Failures at every event are told once a second for each webhook, and all are counted. What is left when a matcher ends is
+// told too, and its next life counts under another name.
+func TestConditionsThatFailAtEveryEventCostLittle(t *testing.T) {
+	const events, lives = 1000, 2
+	w := newWorld(t)
+	w.hook("h", func(h *webhook.Webhook) { h.Condition = "data.amount > 5" })
+	w.hook("i", func(h *webhook.Webhook) { h.Condition = "data.amount > 6" })
+	began := time.Now()
+	for life := range lives {
+		m := w.start()
+		for i := range events {
+			w.produce(wire.Event(w.topics.Events, event.Record{Event: event.Event{
+				ID: fmt.Sprintf("e-%d-%d", life, i), Tenant: "acme", Type: "card.updated", OccurredAt: epoch, Data: []byte(`{"id": 1}`),
+			}, ReceivedAt: epoch}))
+		}
+		w.flush()
+		w.eventually("evaluated", func() bool { return m.metric(t, "doorstep_condition_errors_total") == 2*events })
+		if err := m.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last map[string]delivery.Attempt // by counter
+	w.eventually("told", func() bool {
+		last = w.counters()
+		count := map[string]int{}
+		for _, a := range last {
+			count[a.WebhookID] += a.Count
+		}
+		return count["h"] == lives*events && count["i"] == lives*events
+	})
+	if len(last) != 2*lives {
+		t.Errorf("%d counters, want one for each webhook and life", len(last))
+	}
+	if n, most := len(w.wrote[w.topics.Attempts]), 2*(lives+1+int(time.Since(began)/time.Second)); n > most {
+		t.Errorf("%d records, want %d at most", n, most)
+	}
 }
 
 func TestWithoutRedisMatchingGoesOn(t *testing.T) {

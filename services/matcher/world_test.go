@@ -257,3 +257,24 @@ func (w *world) attempt() delivery.Attempt {
 	}
 	return a
 }
+
+// counters are the last records of each counter of condition errors, of what is there now.
+func (w *world) counters() map[string]delivery.Attempt {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 200*time.Millisecond)
+	defer cancel()
+	w.client.PollFetches(ctx).EachRecord(func(r *kgo.Record) { w.wrote[r.Topic] = append(w.wrote[r.Topic], r) })
+	last := map[string]delivery.Attempt{}
+	for _, r := range w.wrote[w.topics.Attempts] {
+		a, err := wire.ReadAttempt(r)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		key := a.WebhookID + " " + a.Counter
+		if was := last[key]; a.Count < was.Count {
+			w.t.Errorf("%s counts %d after %d", a.Counter, a.Count, was.Count)
+		}
+		last[key] = a
+	}
+	return last
+}

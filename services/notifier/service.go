@@ -74,8 +74,12 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 		return nil, fmt.Errorf("notifier: %w", err)
 	}
 	cfg = cfg.withDefaults()
+	failures, err := obs.StoreFailures(reg)
+	if err != nil {
+		return nil, fmt.Errorf("notifier: %w", err)
+	}
+	cfg.Kafka.Failed, cfg.Redis.Failed = failures("kafka"), failures("redis")
 	s := &Service{cfg: cfg, log: log, now: time.Now, jitter: func() float64 { return 2*rand.Float64() - 1 }} //nolint:gosec // no secret
-	var err error
 	if s.topics, err = cfg.Kafka.Topics(); err != nil {
 		return nil, fmt.Errorf("notifier: %w", err)
 	}
@@ -159,11 +163,11 @@ func (s *Service) Ready() error {
 			return fmt.Errorf("notifier: reading %s", name)
 		}
 	}
-	if _, generation := s.lanes.Client().GroupMetadata(); !s.polling.Load() || generation < 0 {
-		return errors.New("notifier: not in its group yet")
-	}
 	if err := s.lanes.Silent(); err != nil {
 		return fmt.Errorf("notifier: %w", err)
+	}
+	if _, generation := s.lanes.Client().GroupMetadata(); !s.polling.Load() || generation < 0 {
+		return errors.New("notifier: not in its group yet")
 	}
 	if parts := s.desk.unread(s.lanes.Parts()); len(parts) > 0 {
 		return fmt.Errorf("notifier: reading %d partitions of notices", len(parts))

@@ -5,7 +5,7 @@
 //
 //	events                           -> events
 //	deliveries, deliveries.suspended -> deliveries (the payload stays in the log, its position is kept)
-//	attempts                         -> attempts, deliveries, webhook_activity
+//	attempts                         -> attempts, deliveries, webhook_activity, webhook_condition_errors
 //	states                           -> webhook_states
 //	notices                          -> notices
 //	quarantine                       -> quarantine
@@ -22,6 +22,9 @@
 //     later is not committed: their new owner reads it once more;
 //   - a record that cannot be read stops nothing. Nor does one that SQL refuses: its batch is halved until it
 //     stands alone.
+//
+// What is known of a delivery before its first attempt waits in memory for that attempt, so that most deliveries are
+// written once: for a quarter of a second, or for two while the recorder is behind. It is not committed meanwhile.
 //
 // It has clients of its own and nobody waits for it: while it lags, deliveries go on as ever.
 //

@@ -21,9 +21,14 @@ const (
 	handoverTime = 5 * time.Second
 	// commitTime bounds one commit.
 	commitTime = 5 * time.Second
+	// followTime is how long a batch is waited for while something is held.
+	followTime = 50 * time.Millisecond
 	// maxBatchBytes bounds the records of one batch, which are in memory until it is written.
 	maxBatchBytes = 16 << 20
 	fetchBytes    = 8 << 20
+	// fetchLeast is what a fetch waits for, and fetchWait for how long.
+	fetchLeast = 64 << 10
+	fetchWait  = 200 * time.Millisecond
 )
 
 // group is this recorder's seat among the recorders: it reads the partitions that it owns, and commits
@@ -52,7 +57,9 @@ type place struct {
 
 // written is how far a partition is written.
 type written struct {
-	next  int64 // offset behind the last record
+	first int64 // offset that was read first; -1: none was
+	read  int64 // offset behind the last record that was read
+	next  int64 // offset behind the last record before which all are written
 	epoch int32
 	dirty bool // not committed
 }
@@ -66,6 +73,9 @@ func newGroup(cfg Config, topics []string, log *slog.Logger) (*group, error) {
 		// The ends of transactions are committed past too: else there would always seem to be something left.
 		kgo.KeepControlRecords(),
 		kgo.DisableAutoCommit(), kgo.SessionTimeout(kafka.SessionTimeout), kgo.HeartbeatInterval(time.Second),
+		// Each answer to a fetch costs the broker and this process as much as many records, and nobody waits for a row: at
+		// 200 events a second it would be asked, and would answer, for each record of three topics.
+		kgo.FetchMinBytes(fetchLeast), kgo.FetchMaxWait(fetchWait),
 		kgo.FetchMaxBytes(fetchBytes), kgo.WithHooks(&g.pulse),
 		kgo.OnPartitionsAssigned(g.assigned), kgo.OnPartitionsRevoked(g.revoked), kgo.OnPartitionsLost(g.lost),
 	}
@@ -91,9 +101,32 @@ func (g *group) gather(ctx context.Context, limit int, moment time.Duration) ([]
 		return nil, err
 	}
 	g.hand <- struct{}{}
-	size := bytes(records)
 	within, cancel := context.WithTimeout(ctx, moment)
 	defer cancel()
+	return g.fill(within, records, limit), nil
+}
+
+// follow is gather while something is held: it waits a moment only, and the batch that is in hand then may be empty. There
+// is none in hand if ctx ends first.
+func (g *group) follow(ctx context.Context, limit int, moment time.Duration) (records []*kgo.Record, inHand bool, err error) {
+	soon, cancel := context.WithTimeout(ctx, followTime)
+	defer cancel()
+	records, err = g.poll(soon, limit)
+	if err != nil || len(records) == 0 && ctx.Err() != nil {
+		return nil, false, err
+	}
+	g.hand <- struct{}{}
+	if len(records) == 0 {
+		return nil, true, nil
+	}
+	within, end := context.WithTimeout(ctx, moment)
+	defer end()
+	return g.fill(within, records, limit), true, nil
+}
+
+// fill adds what comes before ctx ends, until the batch is full.
+func (g *group) fill(within context.Context, records []*kgo.Record, limit int) []*kgo.Record {
+	size := bytes(records)
 	for len(records) < limit && size < maxBatchBytes && within.Err() == nil {
 		more, err := g.poll(within, limit-len(records))
 		if err != nil {
@@ -102,7 +135,7 @@ func (g *group) gather(ctx context.Context, limit int, moment time.Duration) ([]
 		}
 		records, size = append(records, more...), size+bytes(more)
 	}
-	return records, nil
+	return records
 }
 
 func bytes(records []*kgo.Record) (n int) {
@@ -124,7 +157,9 @@ func (g *group) poll(ctx context.Context, n int) ([]*kgo.Record, error) {
 		case errors.Is(err, kgo.ErrClientClosed):
 			fatal = err
 		default:
-			g.seldom.Warn(ctx, g.log, "kafka: fetch failed, going on", "topic", topic, "partition", p, "error", err)
+			err = kafka.Denied(err)
+			g.pulse.Heard(err, time.Now())
+			g.seldom.Warn(ctx, g.log, "kafka: fetch failed, going on", "group", g.name, "topic", topic, "partition", p, "error", err)
 		}
 	})
 	if fatal != nil {
@@ -133,9 +168,10 @@ func (g *group) poll(ctx context.Context, n int) ([]*kgo.Record, error) {
 	return fetches.Records(), nil
 }
 
-// finish puts the batch out of hand. What is written of it is committed, but for what was given away.
-func (g *group) finish(ctx context.Context, records []*kgo.Record) {
-	g.note(records)
+// finish puts the batch out of hand. What is written of it is committed, but for what was given away and what is
+// held.
+func (g *group) finish(ctx context.Context, records, held []*kgo.Record) {
+	g.note(records, held)
 	if err := g.commit(ctx); err != nil {
 		g.seldom.Warn(ctx, g.log, "kafka: commit failed, it is tried again", "error", err)
 	}
@@ -145,13 +181,40 @@ func (g *group) finish(ctx context.Context, records []*kgo.Record) {
 // drop puts the batch out of hand unwritten: it is read again.
 func (g *group) drop() { <-g.hand }
 
-// note notes records as written.
-func (g *group) note(records []*kgo.Record) {
+// note notes all that was read as written, but for what is held.
+func (g *group) note(read, held []*kgo.Record) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, r := range records {
-		if w := g.places[place{r.Topic, r.Partition}]; w != nil && r.Offset >= w.next {
-			w.next, w.epoch, w.dirty = r.Offset+1, r.LeaderEpoch, true
+	for _, r := range read {
+		w := g.places[place{r.Topic, r.Partition}]
+		if w == nil {
+			continue
+		}
+		if w.first < 0 {
+			w.first = r.Offset
+		}
+		if r.Offset >= w.read {
+			w.read, w.epoch = r.Offset+1, r.LeaderEpoch
+		}
+	}
+	upTo := map[place]int64{}
+	for _, r := range held {
+		at := place{r.Topic, r.Partition}
+		w := g.places[at]
+		if w == nil || w.first < 0 || r.Offset < w.first {
+			continue // held since the partition was here before: who had it meanwhile has read the record
+		}
+		if known, is := upTo[at]; !is || r.Offset < known {
+			upTo[at] = r.Offset
+		}
+	}
+	for at, w := range g.places {
+		next := w.read
+		if first, is := upTo[at]; is {
+			next = first
+		}
+		if next > w.next {
+			w.next, w.dirty = next, true
 		}
 	}
 }
@@ -171,6 +234,8 @@ func (g *group) commit(ctx context.Context) error {
 		failed = errors.Join(err, kafka.CommitErrors(resp))
 	})
 	if failed != nil {
+		failed = kafka.Denied(failed)
+		g.pulse.Heard(failed, time.Now())
 		return fmt.Errorf("commit in group %s: %w", g.name, failed)
 	}
 	g.committed(offsets)
@@ -210,7 +275,7 @@ func (g *group) assigned(_ context.Context, _ *kgo.Client, got map[string][]int3
 	defer g.mu.Unlock()
 	for topic, ids := range got {
 		for _, id := range ids {
-			g.places[place{topic, id}] = &written{}
+			g.places[place{topic, id}] = &written{first: -1}
 		}
 	}
 }

@@ -62,7 +62,7 @@ func (s *Service) watch(ctx context.Context) {
 		s.log.Debug("lag not counted", "error", err)
 		return
 	}
-	s.lag.counted(n, s.now())
+	s.lag.Counted(n, s.now())
 }
 
 // count is how many records of the log no recorder has written.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -30,7 +31,7 @@ func TestAReplayChangesNothing(t *testing.T) {
 					topics := testTopics(t)
 					log := newStory(t, topics, chance, 40).records
 					once, again := openHistory(t, fresh(t)), openHistory(t, fresh(t))
-					feed(t, once, log, func() int { return 1 + round*10 }) // at first all merging is SQL's
+					feed(t, once, log, nil, func() int { return 1 + round*10 }) // at first all merging is SQL's
 					want := dump(t, once)
 					if len(want) < len(log)/2 {
 						t.Fatalf("%d rows of %d records", len(want), len(log))
@@ -38,11 +39,11 @@ func TestAReplayChangesNothing(t *testing.T) {
 
 					shuffled := shuffle(chance, append(slices.Clone(log), log...))
 					cuts := func() int { return 1 + chance.IntN(60) }
-					feed(t, again, shuffled, cuts)
+					feed(t, again, shuffled, &hold{}, cuts)
 					if diff := cmp.Diff(want, dump(t, again)); diff != "" {
 						t.Fatalf("twice and shuffled (-once +again):\n%s", diff)
 					}
-					feed(t, again, byPartition(chance, log), cuts)
+					feed(t, again, byPartition(chance, log), &hold{}, cuts)
 					if diff := cmp.Diff(want, dump(t, again)); diff != "" {
 						t.Fatalf("once more, each partition in order (-once +again):\n%s", diff)
 					}
@@ -51,7 +52,7 @@ func TestAReplayChangesNothing(t *testing.T) {
 					var recorders sync.WaitGroup
 					for _, half := range [][]*kgo.Record{shuffle(chance, slices.Clone(log)), shuffle(chance, slices.Clone(log))} {
 						seed := rand.New(rand.NewPCG(chance.Uint64(), 0))
-						recorders.Go(func() { feed(t, two, half, func() int { return 1 + seed.IntN(60) }) })
+						recorders.Go(func() { feed(t, two, half, &hold{}, func() int { return 1 + seed.IntN(60) }) })
 					}
 					recorders.Wait()
 					if diff := cmp.Diff(want, dump(t, two)); diff != "" {
@@ -73,17 +74,23 @@ func openHistory(t testing.TB, cfg sqldb.Config) *sqlhistory.Store {
 	return store
 }
 
-// feed records what a log says, in batches of sizes that cut gives.
-func feed(t testing.TB, store *sqlhistory.Store, log []*kgo.Record, cut func() int) {
+// feed records what a log says, in batches of sizes that cut gives, through a hold unless it is nil.
+func feed(t testing.TB, store *sqlhistory.Store, log []*kgo.Record, held *hold, cut func() int) {
 	t.Helper()
-	h := handler{testTopics(t)}
-	for len(log) > 0 {
-		n := min(cut(), len(log))
-		batch, _, faults := h.rows(log[:n])
-		log = log[n:]
+	h, now := handler{testTopics(t)}, epoch
+	for len(log) > 0 || held != nil && !held.empty() {
+		n := 0
+		if len(log) > 0 {
+			n = min(cut(), len(log))
+		}
+		batch, readable, faults := h.rows(log[:n])
 		for _, f := range faults {
 			t.Errorf("not read: %v", f.reason)
 		}
+		if now = now.Add(time.Duration(1+n) * 20 * time.Millisecond); held != nil {
+			held.exchange(&batch, readable, readUpTo(log[:n], h.topics.Attempts, now), now)
+		}
+		log = log[n:]
 		if err := store.Record(t.Context(), &batch); err != nil {
 			t.Error(err)
 			return
@@ -124,7 +131,7 @@ func byPartition(chance *rand.Rand, log []*kgo.Record) []*kgo.Record {
 func dump(t testing.TB, store *sqlhistory.Store) []string {
 	t.Helper()
 	var all []string
-	for _, table := range []string{"events", "deliveries", "attempts", "webhook_states", "webhook_activity", "notices", "quarantine"} {
+	for _, table := range []string{"events", "deliveries", "attempts", "webhook_states", "webhook_activity", "webhook_condition_errors", "notices", "quarantine"} {
 		rows, err := store.Read.QueryContext(t.Context(), "SELECT * FROM "+table) //nolint:unqueryvet // all of it is compared
 		if err != nil {
 			t.Fatal(err)

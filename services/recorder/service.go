@@ -40,7 +40,7 @@ type Service struct {
 	log     *slog.Logger
 	now     func() time.Time
 	handler handler
-	lag     *lag
+	lag     *obs.Lag
 	metrics *metrics
 	client  *kgo.Client // for what is not read in the group
 	keep    *quarantine.Quarantine
@@ -60,7 +60,12 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	if err != nil {
 		return nil, fmt.Errorf("recorder: %w", err)
 	}
-	s := &Service{cfg: cfg, log: log, now: time.Now, handler: handler{topics}, lag: &lag{caughtUp: time.Now()}}
+	failures, err := obs.StoreFailures(reg)
+	if err != nil {
+		return nil, fmt.Errorf("recorder: %w", err)
+	}
+	cfg.Kafka.Failed, cfg.SQL.Failed = failures("kafka"), failures("postgres")
+	s := &Service{cfg: cfg, log: log, now: time.Now, handler: handler{topics}, lag: obs.NewLag(time.Now())}
 	if s.keep, err = quarantine.New(topics.Quarantine, name, log, reg, s.now); err != nil {
 		return nil, fmt.Errorf("recorder: %w", err)
 	}
@@ -92,11 +97,14 @@ func (s *Service) Ready() error {
 		return errors.New("recorder: waiting for SQL")
 	case since != 0 && took > slow:
 		return fmt.Errorf("recorder: SQL has taken nothing for %s", took.Round(time.Second))
-	case g == nil || !g.joined():
+	case g == nil:
 		return errors.New("recorder: not in its group yet")
 	}
 	if err := g.pulse.Silent(s.now()); err != nil {
 		return fmt.Errorf("recorder: %w", err)
+	}
+	if !g.joined() {
+		return errors.New("recorder: not in its group yet")
 	}
 	return nil
 }
@@ -167,32 +175,43 @@ func (s *Service) open(ctx context.Context) (*sqlhistory.Store, error) {
 func (s *Service) record(ctx context.Context, g *group) error {
 	work, end := outlive(ctx, stopTime)
 	defer end()
+	var held hold
 	for {
-		records, err := g.gather(ctx, s.cfg.BatchRecords, s.cfg.BatchWait)
+		records, inHand, err := s.next(ctx, g, &held)
 		if err != nil {
 			return err
 		}
-		if len(records) == 0 {
+		if !inHand {
 			if ctx.Err() != nil {
 				return nil
 			}
 			continue
 		}
-		s.lag.took(oldest(records))
-		if err := s.take(ctx, work, records); err != nil {
+		s.lag.Took(oldest(records, held.records()))
+		if err := s.take(ctx, work, records, &held); err != nil {
 			g.drop()
 			return nil //nolint:nilerr // stopped while SQL was away
 		}
-		s.lag.wrote()
-		g.finish(work, records)
+		s.lag.Finished()
+		g.finish(work, records, held.records())
 	}
 }
 
-func oldest(records []*kgo.Record) time.Time {
-	at := records[0].Timestamp
-	for _, r := range records[1:] {
-		if r.Timestamp.Before(at) {
-			at = r.Timestamp
+// next is what is to be written next, if anything is in hand.
+func (s *Service) next(ctx context.Context, g *group, held *hold) (records []*kgo.Record, inHand bool, err error) {
+	if !held.empty() {
+		return g.follow(ctx, s.cfg.BatchRecords, s.cfg.BatchWait)
+	}
+	records, err = g.gather(ctx, s.cfg.BatchRecords, s.cfg.BatchWait)
+	return records, len(records) > 0, err
+}
+
+func oldest(lists ...[]*kgo.Record) (at time.Time) {
+	for _, records := range lists {
+		for _, r := range records {
+			if at.IsZero() || r.Timestamp.Before(at) {
+				at = r.Timestamp
+			}
 		}
 	}
 	return at

@@ -28,7 +28,7 @@ func TestRecordsInRowsOut(t *testing.T) {
 		w.story(60)
 		rows := w.recorded()
 		w.committed(r)
-		for _, table := range []string{"events", "deliveries", "attempts", "webhook_states", "webhook_activity", "notices", "quarantine"} {
+		for _, table := range []string{"events", "deliveries", "attempts", "webhook_states", "webhook_activity", "webhook_condition_errors", "notices", "quarantine"} {
 			if n := count(rows, table); n == 0 || r.metric(w.t, "doorstep_recorder_rows_total", table) < float64(n) {
 				w.t.Errorf("%d rows of %s, %v counted", n, table, r.metric(w.t, "doorstep_recorder_rows_total", table))
 			}
@@ -97,12 +97,13 @@ func TestKilledBeforeTheCommit(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		written := 0
-		for written < len(w.log()) {
-			records, err := g.gather(w.t.Context(), 50, time.Millisecond)
+		var held hold
+		for written < len(w.log()) || !held.empty() {
+			records, _, err := g.follow(w.t.Context(), 50, time.Millisecond)
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			if err := killed.take(w.t.Context(), w.t.Context(), records); err != nil {
+			if err := killed.take(w.t.Context(), w.t.Context(), records, &held); err != nil {
 				w.t.Fatal(err)
 			}
 			written += len(records)
@@ -155,10 +156,10 @@ func TestSQLAway(t *testing.T) {
 				return nil
 			})
 			r.watch(t.Context())
-			if behind := r.lag.behind(); behind != 2000 {
+			if behind := r.lag.Behind(); behind != 2000 {
 				t.Errorf("%d records behind, want 2000", behind)
 			}
-			if r.lag.age(time.Now().Add(time.Minute)) < time.Minute {
+			if r.lag.Age(time.Now().Add(time.Minute)) < time.Minute {
 				t.Error("the oldest record does not age")
 			}
 			network.Heal()
@@ -187,7 +188,7 @@ func TestStopWhileSQLIsAway(t *testing.T) {
 	network.Hang()
 	w.publish(0, 100)
 	testkit.Eventually(t, patience, func() error {
-		if r.lag.age(time.Now()) == 0 {
+		if r.lag.Age(time.Now()) == 0 {
 			return errors.New("nothing is in hand")
 		}
 		return nil
@@ -364,7 +365,7 @@ func TestGivenAwayWhileInHand(t *testing.T) {
 	if err != nil || len(got) == 0 || slow.owned() == partitions {
 		t.Fatalf("%d records, %d partitions with their former owner (%v)", len(got), slow.owned(), err)
 	}
-	slow.finish(t.Context(), inHand)
+	slow.finish(t.Context(), inHand, nil)
 	commits, err := kadm.NewClient(w.client).FetchOffsets(t.Context(), groupName(w.cfg.Kafka))
 	if err != nil {
 		t.Fatal(err)
@@ -379,7 +380,7 @@ func TestGivenAwayWhileInHand(t *testing.T) {
 			t.Errorf("partition %d, given away: %v, committed: %v", p, moved[p], is)
 		}
 	}
-	other.finish(t.Context(), got)
+	other.finish(t.Context(), got, nil)
 }
 
 func TestFenced(t *testing.T) {

@@ -107,7 +107,7 @@ func (s *story) undelivered(e event.Record, at delivery.Position) {
 			ReceivedAt: e.ReceivedAt, FinishedAt: s.tick(), Status: delivery.Capped, Position: at, Count: 3,
 		}
 		s.put(wire.Attempt(s.topics.Attempts, a))
-		a.Kind, a.Status, a.Count, a.WebhookID = delivery.KindConditionError, "", 0, "hook-"+e.Tenant+"-9"
+		a.Kind, a.Status, a.Count, a.Counter, a.WebhookID = delivery.KindConditionError, "", 3, "matcher-0.1", "hook-"+e.Tenant+"-9"
 		a.Outcome = delivery.Outcome{ErrorCode: "condition_error", Error: "no such key: \x00 amount"}
 		s.put(wire.Attempt(s.topics.Attempts, a))
 	}

@@ -10,13 +10,15 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 )
 
-// take writes what records say, and quarantines what cannot be read or written. It errs if ctx ends while SQL
-// is away. What is under way ends with work, which outlives ctx.
-func (s *Service) take(ctx, work context.Context, records []*kgo.Record) error {
+// take writes what records say, and what was held before, but for what is held now, and quarantines what cannot be
+// read or written. It errs if ctx ends while SQL is away. What is under way ends with work, which outlives ctx.
+func (s *Service) take(ctx, work context.Context, records []*kgo.Record, held *hold) error {
 	batch, readable, faults := s.handler.rows(records)
 	for _, f := range faults {
 		s.quarantine(f.record, f.reason)
 	}
+	now := s.now()
+	readable = held.exchange(&batch, readable, readUpTo(records, s.topics().Attempts, now), now)
 	refused, err := s.write(ctx, work, &batch, readable)
 	if err != nil {
 		return err

@@ -11,14 +11,9 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/post"
 	"github.com/doorstep-dev/doorstep/pkg/retry"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
-)
-
-// Headers that Doorstep adds beside those of Standard Webhooks. They are the same at every attempt.
-const (
-	HeaderEventType = "Doorstep-Event-Type"
-	HeaderEventID   = "Doorstep-Event-Id"
 )
 
 // lookup is what the dispatcher judges by.
@@ -50,7 +45,7 @@ func (s *Service) makeAttempt(h *held) *held {
 	}
 	var next *held
 	if f, reason := judge(&h.delivery, w, state, now); f != send {
-		next = s.dispatcher.released(h.delivery.WebhookID, now)
+		next = s.dispatcher.released(h, now)
 		s.settle(h, f, reason, state.DisabledUntil)
 	} else {
 		next = s.deliver(h, w, e, now)
@@ -69,17 +64,20 @@ func (s *Service) deliver(h *held, w *webhook.Webhook, e *entry, started time.Ti
 		return s.unreadable(h, w, err, started)
 	}
 	treatment := treat(w, s.settings.Tenant(w.Tenant))
-	outcome := s.send(w, d, secrets, started, treatment.timeout)
+	span := s.cfg.Trace.Attempt(d.TraceContext, started)
+	outcome := s.send(w, d, secrets, started, treatment.timeout, span.Context())
 	ended := s.now()
 
 	switch outcome.ErrorCode {
 	case post.CodeCancelled: // the stop's patience ended; the next owner tries again
-		next = s.dispatcher.released(w.ID, ended)
+		span.End(outcome.ErrorCode)
+		next = s.dispatcher.released(h, ended)
 		h.part.GiveUp()
 		return next
 	case post.CodeLocal: // not the receiver's fault: no try is used
-		s.log.Warn("attempt not made", "delivery", d.ID, "webhook", w.ID, "error", outcome.Error)
-		next = s.dispatcher.finished(w.ID, ended.Sub(started), false, ended)
+		span.End(outcome.ErrorCode)
+		s.log.Warn("attempt not made", "delivery", d.ID, "webhook", w.ID, "trace_id", trace.ID(d.TraceContext), "error", outcome.Error)
+		next = s.dispatcher.failed(h, ended.Sub(started), ended)
 		s.settle(h, parkIt, "", time.Time{})
 		return next
 	}
@@ -87,11 +85,13 @@ func (s *Service) deliver(h *held, w *webhook.Webhook, e *entry, started time.Ti
 	if !treatment.keepAnswers {
 		outcome.ResponseHeaders, outcome.ResponseBody = nil, nil
 	}
-	step := s.schedule.Decide(h.next(), outcome, treatment.retryCount, ended)
+	step := after(s.schedule, h.next(), outcome, treatment.retryCount, ended)
 	a := attemptOf(h, w, outcome, step, started, ended, s.cfg.Instance)
 	r := s.receipt(h)
-	s.keeper.record(s.work, e, s.generation(w), failure.OutcomeOf(a), r)
-	next = s.dispatcher.finished(w.ID, ended.Sub(started), outcome.OK(), ended)
+	if d.Cause != delivery.CauseTest { // which says nothing of what the webhook is for
+		s.keeper.record(s.work, e, s.generation(w), failure.OutcomeOf(a), r)
+	}
+	next = s.dispatcher.finished(h, ended.Sub(started), outcome.OK(), ended)
 	s.write(r, func() (*kgo.Record, error) { return wire.Attempt(s.topics.Attempts, a) })
 	if step.Status == delivery.Retrying {
 		s.write(r, func() (*kgo.Record, error) { return s.retryRecord(step, ended) })
@@ -99,6 +99,7 @@ func (s *Service) deliver(h *held, w *webhook.Webhook, e *entry, started time.Ti
 	r.close()
 	s.metrics.observe(a)
 	logAttempt(s.log, a)
+	span.Attempted(&a)
 	return next
 }
 
@@ -119,20 +120,26 @@ func (s *Service) unreadable(h *held, w *webhook.Webhook, why error, started tim
 		s.log.Error("a webhook's secrets cannot be read, its deliveries wait; give this sender the sealing key, or replace what is unreadable",
 			"webhook", w.ID, "tenant", w.Tenant, "error", why)
 	}
-	next = s.dispatcher.finished(w.ID, now.Sub(started), false, now)
+	next = s.dispatcher.failed(h, now.Sub(started), now)
 	s.settle(h, parkIt, "", time.Time{})
 	return next
 }
 
 // send signs and POSTs.
-func (s *Service) send(w *webhook.Webhook, d *delivery.Delivery, secrets prepared, at time.Time, timeout time.Duration) delivery.Outcome {
-	header := make([]delivery.Header, 0, len(secrets.headers)+5)
+func (s *Service) send(w *webhook.Webhook, d *delivery.Delivery, secrets prepared, at time.Time, timeout time.Duration, traceparent string) delivery.Outcome {
+	header := make([]delivery.Header, 0, len(secrets.headers)+7)
 	header = append(header, secrets.headers...)
 	header = append(header,
-		delivery.Header{Name: HeaderEventType, Value: d.EventType},
-		delivery.Header{Name: HeaderEventID, Value: d.EventID},
+		delivery.Header{Name: delivery.HeaderEventType, Value: d.EventType},
+		delivery.Header{Name: delivery.HeaderEventID, Value: d.EventID},
 		delivery.Header{Name: signature.HeaderID, Value: d.ID},
 		delivery.Header{Name: signature.HeaderTimestamp, Value: signature.Timestamp(at)})
+	if d.Cause == delivery.CauseTest {
+		header = append(header, delivery.Header{Name: delivery.HeaderTest, Value: "true"})
+	}
+	if s.cfg.Traceparent && traceparent != "" {
+		header = append(header, delivery.Header{Name: trace.Header, Value: traceparent})
+	}
 	if sig := secrets.signer.Sign(d.ID, at, d.Body); sig != "" {
 		header = append(header, delivery.Header{Name: signature.HeaderSignature, Value: sig})
 	}
@@ -244,5 +251,5 @@ func (s *Service) write(r *receipt, encode func() (*kgo.Record, error)) {
 		r.fail()
 		return
 	}
-	r.write(s.lanes.Client(), record)
+	r.write(s.lanes, record)
 }

@@ -33,7 +33,6 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
-	"github.com/doorstep-dev/doorstep/services/sender"
 )
 
 // BenchmarkDrain empties a backlog, with everything on, beside a bare net/http loop that signs and
@@ -192,7 +191,7 @@ func postLoop(b *testing.B, url string, signer *signature.Signer, n int) {
 	loop(b, n, func() error {
 		id, now := uuid.NewString(), time.Now()
 		out := client.Post(context.Background(), post.Request{URL: url + "/bare", Body: body, ContentType: "application/json", Header: []delivery.Header{
-			{Name: sender.HeaderEventType, Value: "bench.delivery"}, {Name: sender.HeaderEventID, Value: id}, {Name: signature.HeaderID, Value: id},
+			{Name: delivery.HeaderEventType, Value: "bench.delivery"}, {Name: delivery.HeaderEventID, Value: id}, {Name: signature.HeaderID, Value: id},
 			{Name: signature.HeaderTimestamp, Value: signature.Timestamp(now)}, {Name: signature.HeaderSignature, Value: signer.Sign(id, now, body)},
 		}})
 		if !out.OK() {

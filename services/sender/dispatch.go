@@ -29,7 +29,7 @@ type actions interface {
 	// lookup returns the webhook, nil if it is gone, and its state; caughtUp is false while `webhooks` has not been read
 	// up to the position that the delivery was matched with.
 	lookup(d *delivery.Delivery) (w *webhook.Webhook, s failure.State, caughtUp bool)
-	// attempt has the attempt of a begun record made, and calls dispatcher.finished or released when it has ended;
+	// attempt has the attempt of a begun record made, and calls dispatcher.finished, failed or released when it has ended;
 	// the attempt of what that returns is made next.
 	attempt(h *held)
 	// settle ends a begun record without an attempt.
@@ -39,11 +39,18 @@ type actions interface {
 // parkIt is the fate, beside those of judge, of what its webhook's queue cannot take.
 const parkIt fate = -1
 
+// wait is what records of a lane wait for.
+type wait struct {
+	delay  time.Duration
+	parked bool // they wait for their receivers
+}
+
 // dispatcher holds what was read until it is due and gives it out in fair turns. One goroutine runs
 // it; others hand it records and tell it what has ended.
 type dispatcher struct {
 	do        actions
-	immediate string // the topic of first attempts
+	immediate string          // the topic of first attempts
+	waits     map[string]wait // of lanes other than that, by topic
 	pause     func(*kafka.Part)
 	resume    func(*kafka.Part)
 	sure      func() bool   // the partitions are surely ours still
@@ -54,8 +61,9 @@ type dispatcher struct {
 	first    int // the line that is served first next time
 	queue    *schedule.Queue[*held]
 	shedAt   time.Time
-	wakeAt   time.Time // when step is called at the latest
-	full     int       // how many may be queued still when a queue that was full is filled again; below 0: it was not
+	wakeAt   time.Time       // when step is called at the latest
+	tallies  map[int32]tally // of what has ended since survey was called, by partition
+	full     int             // how many may be queued still when a queue that was full is filled again; below 0: it was not
 	stopping bool
 	room     chan struct{} // closed when there is room to read again; nil: nobody waits for it
 }
@@ -67,7 +75,7 @@ func newDispatcher(do actions, immediate string, lanes interface {
 }, cfg schedule.Config) *dispatcher {
 	return &dispatcher{
 		do: do, immediate: immediate, pause: lanes.Pause, resume: lanes.Resume, sure: lanes.Sure,
-		wake: make(chan struct{}, 1), full: -1, queue: schedule.New[*held](cfg),
+		wake: make(chan struct{}, 1), tallies: map[int32]tally{}, full: -1, queue: schedule.New[*held](cfg),
 	}
 }
 
@@ -154,18 +162,29 @@ func (d *dispatcher) drop() {
 }
 
 // finished notes the end of an attempt, and returns the record whose attempt its worker is to make next.
-func (d *dispatcher) finished(webhookID string, latency time.Duration, ok bool, now time.Time) *held {
+func (d *dispatcher) finished(h *held, latency time.Duration, ok bool, now time.Time) *held {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.queue.Done(now, webhookID, latency, ok)
+	answers := d.queue.Done(now, h.delivery.WebhookID, latency, ok)
+	d.count(h, answers)
+	return d.goOn(now)
+}
+
+// failed notes that an attempt could not be made here. It returns what finished returns.
+func (d *dispatcher) failed(h *held, took time.Duration, now time.Time) *held {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue.Done(now, h.delivery.WebhookID, took, false)
+	d.count(h, false)
 	return d.goOn(now)
 }
 
 // released notes that a delivery that was given out was not sent after all. It returns what finished returns.
-func (d *dispatcher) released(webhookID string, now time.Time) *held {
+func (d *dispatcher) released(h *held, now time.Time) *held {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.queue.Release(now, webhookID)
+	d.queue.Release(now, h.delivery.WebhookID)
+	d.count(h, false)
 	return d.goOn(now)
 }
 
@@ -330,6 +349,7 @@ func (d *dispatcher) feed(l *line, now time.Time) (at time.Time, full bool) {
 // end settles a started record without an attempt.
 func (d *dispatcher) end(h *held, f fate, reason delivery.SuspendReason, until time.Time) {
 	if h.part.Begin() {
+		d.count(h, false)
 		d.do.settle(h, f, reason, until)
 	}
 }

@@ -75,7 +75,7 @@ func TestWorkersGoOnWithoutTheDispatcher(t *testing.T) {
 			}
 			sent[h.delivery.ID] = true
 			now = now.Add(time.Millisecond)
-			h = d.finished("w", time.Millisecond, true, now)
+			h = d.finished(h, time.Millisecond, true, now)
 		}
 	}
 	if len(sent) != n || d.woken() {
@@ -88,7 +88,7 @@ func TestFinishedGivesOutAllThatMayBegin(t *testing.T) {
 	s, d := newStage(500, webhook.Webhook{}, schedule.Config{})
 	d.step(dispatchStart)
 	before := len(s.begun)
-	if next := d.finished("w", time.Millisecond, true, dispatchStart.Add(time.Millisecond)); next == nil || len(s.begun) == before {
+	if next := d.finished(s.begun[0], time.Millisecond, true, dispatchStart.Add(time.Millisecond)); next == nil || len(s.begun) == before {
 		t.Errorf("next %v, %d more begun; want both", next, len(s.begun)-before)
 	}
 }
@@ -104,10 +104,10 @@ func TestNothingIsGivenOutThatMustNotBegin(t *testing.T) {
 			before := len(s.begun)
 			forbid(s, d)
 			later := dispatchStart.Add(time.Millisecond)
-			if next := d.finished("w", time.Millisecond, true, later); next != nil || len(s.begun) != before {
+			if next := d.finished(s.begun[0], time.Millisecond, true, later); next != nil || len(s.begun) != before {
 				t.Errorf("an attempt begins: %v, %d more", next, len(s.begun)-before)
 			}
-			if next := d.released("w", later); next != nil || len(s.begun) != before {
+			if next := d.released(s.begun[0], later); next != nil || len(s.begun) != before {
 				t.Errorf("an attempt begins: %v, %d more", next, len(s.begun)-before)
 			}
 		})
@@ -122,7 +122,7 @@ func TestFullQueueIsFilledAgain(t *testing.T) {
 	next, woken := s.begun[0], 0
 	for i := 1; next != nil; i++ {
 		now = now.Add(time.Millisecond)
-		if next = d.finished("w", time.Millisecond, true, now); d.woken() {
+		if next = d.finished(next, time.Millisecond, true, now); d.woken() {
 			woken++
 			d.step(now)
 		}
@@ -142,7 +142,7 @@ func TestDispatcherHearsOfRates(t *testing.T) {
 	d.step(now)
 	for next := s.begun[0]; next != nil; {
 		d.wakeAt = now.Add(time.Hour)
-		next = d.finished("w", time.Millisecond, true, now)
+		next = d.finished(next, time.Millisecond, true, now)
 	}
 	if !d.woken() {
 		t.Fatal("the dispatcher sleeps on")
@@ -198,7 +198,7 @@ func TestALateDispatcherParksNothing(t *testing.T) {
 	d.step(now)
 	for range 100 {
 		now = now.Add(time.Millisecond)
-		d.finished("w", time.Millisecond, true, now)
+		d.finished(s.begun[0], time.Millisecond, true, now)
 	}
 	d.step(now)
 	d.step(now.Add(8 * time.Second))

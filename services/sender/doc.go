@@ -40,6 +40,12 @@
 // follows within a second. Notices go the same way, and outlive their sender: see tell.go. What may befall owner,
 // store and log, and what holds then, is a table in package failure.
 //
+// # Tests
+//
+// A delivery of cause `test` is POSTed once, marked by a header, to disabled, paused and inactive webhooks too, and while
+// a receiver has asked for a wait: it is how a person learns that a receiver is well again. What comes of it touches no
+// failure state, neither way.
+//
 // # One webhook, one sender
 //
 // Partitions that are given away: nothing begins on them any more, what has begun ends and is

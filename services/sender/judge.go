@@ -27,6 +27,8 @@ func judge(d *delivery.Delivery, w *webhook.Webhook, s failure.State, now time.T
 	switch {
 	case w == nil:
 		return cancel, ""
+	case d.Cause == delivery.CauseTest:
+		return send, "" // a person wants to know whether the receiver is well again, before anything else is sent to it
 	case s.Disabled: // first, as the matcher says it of one that was deactivated since
 		return suspend, delivery.SuspendDisabled
 	case !w.Active:
@@ -37,6 +39,17 @@ func judge(d *delivery.Delivery, w *webhook.Webhook, s failure.State, now time.T
 		return putOff, ""
 	}
 	return send, ""
+}
+
+// after is what follows an attempt. A test is made once, whatever its receiver answers.
+func after(schedule retry.Schedule, d delivery.Delivery, o delivery.Outcome, retryCount int, now time.Time) retry.Step {
+	switch {
+	case d.Cause != delivery.CauseTest:
+		return schedule.Decide(d, o, retryCount, now)
+	case o.OK():
+		return retry.Step{Status: delivery.Delivered}
+	}
+	return retry.Step{Status: delivery.Exhausted}
 }
 
 // treatment is how often and how long a webhook is tried, and whether its answers are kept.

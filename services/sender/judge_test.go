@@ -15,7 +15,7 @@ import (
 var noon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 
 func TestJudge(t *testing.T) {
-	active := webhook.Webhook{Active: true}
+	active, test := webhook.Webhook{Active: true}, delivery.Delivery{Cause: delivery.CauseTest}
 	waited := func(since time.Duration) delivery.Delivery { return delivery.Delivery{PutOffSince: noon.Add(-since)} }
 	for name, tt := range map[string]struct {
 		delivery delivery.Delivery
@@ -36,6 +36,11 @@ func TestJudge(t *testing.T) {
 		"and the wait is over":           {delivery.Delivery{}, active, true, failure.State{DisabledUntil: noon}, send, ""},
 		"a long streak, not disabled":    {delivery.Delivery{}, active, true, failure.State{FailStreak: 499}, send, ""},
 		"it has waited for almost a day": {waited(24*time.Hour - 1), active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, putOff, ""},
+		"a test, to a disabled one":      {test, active, true, failure.State{Disabled: true}, send, ""},
+		"a test, to an inactive one":     {test, webhook.Webhook{}, true, failure.State{}, send, ""},
+		"a test, to a paused one":        {test, webhook.Webhook{Active: true, Paused: true}, true, failure.State{}, send, ""},
+		"a test, while it is to wait":    {test, active, true, failure.State{DisabledUntil: noon.Add(time.Hour)}, send, ""},
+		"a test, to a deleted one":       {test, webhook.Webhook{}, false, failure.State{}, cancel, ""},
 		"it has waited for a day":        {waited(24 * time.Hour), active, true, failure.State{DisabledUntil: noon.Add(time.Second)}, send, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

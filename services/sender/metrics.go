@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 )
 
 // metrics are the sender's. No label holds a tenant or a webhook.
@@ -132,6 +133,46 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+// needCollector tells how many senders are needed, and why.
+type needCollector struct {
+	need func() *measured
+
+	required, backlog, use, capacity, partitions *prometheus.Desc
+}
+
+func newNeedCollector(need func() *measured) *needCollector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(name, help, labels, nil)
+	}
+	return &needCollector{
+		need:       need,
+		required:   desc("doorstep_sender_required_replicas", "Senders that this sender's partitions need, a fraction: how many there should be is the sum over all senders, rounded up."),
+		backlog:    desc("doorstep_sender_backlog", "Deliveries of this sender's partitions that wait although they are due, by what they are bound by: senders, so that more of them would help, or receivers, which includes all that is parked.", "bound"),
+		use:        desc("doorstep_sender_use_ratio", "Part of what this sender can do that POSTs take, 0 to 1, over 15 s: of its room in flight or of its processors, whichever is more."),
+		capacity:   desc("doorstep_sender_capacity_per_second", "POSTs per second that this sender can make as things are, as measured; 0: not known yet."),
+		partitions: desc("doorstep_sender_partitions", "Partitions, of all lanes together, that this sender owns."),
+	}
+}
+
+func (c *needCollector) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.required, c.backlog, c.use, c.capacity, c.partitions} {
+		out <- d
+	}
+}
+
+func (c *needCollector) Collect(out chan<- prometheus.Metric) {
+	n := c.need()
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(c.required, n.Required)
+	gauge(c.backlog, n.Senders, "senders")
+	gauge(c.backlog, n.Receivers, "receivers")
+	gauge(c.use, n.Use)
+	gauge(c.capacity, n.Capacity)
+	gauge(c.partitions, float64(n.seats))
+}
+
 // logAttempt writes the one line of an attempt.
 func logAttempt(log *slog.Logger, a delivery.Attempt) {
 	if !log.Enabled(context.Background(), slog.LevelDebug) {
@@ -141,11 +182,11 @@ func logAttempt(log *slog.Logger, a delivery.Attempt) {
 		"delivery", a.DeliveryID, "run", a.RunID, "attempt", a.Attempt, "cause", a.Cause, "tenant", a.Tenant,
 		"webhook", a.WebhookID, "event", a.EventID, "type", a.EventType, "lane", a.Lane,
 		"status", a.Status, "status_code", a.Outcome.StatusCode, "error_code", a.Outcome.ErrorCode,
-		"remote", a.Outcome.RemoteAddress, "started_at", a.StartedAt, "seconds", a.FinishedAt.Sub(a.StartedAt).Seconds(),
+		"remote", a.Outcome.RemoteAddress, "trace_id", trace.ID(a.TraceContext), "started_at", a.StartedAt, "seconds", a.FinishedAt.Sub(a.StartedAt).Seconds(),
 		"next_attempt_at", a.NextAttemptAt, "topic", a.Position.Topic, "partition", a.Position.Partition, "offset", a.Position.Offset)
 }
 
 func (s *Service) logSettled(h *held, f fate, reason delivery.SuspendReason) {
 	s.log.Debug("no attempt", "fate", f.String(), "reason", reason, "delivery", h.delivery.ID, "attempt", h.delivery.Attempt,
-		"tenant", h.delivery.Tenant, "webhook", h.delivery.WebhookID, "event", h.delivery.EventID, "lane", h.part.Topic)
+		"tenant", h.delivery.Tenant, "webhook", h.delivery.WebhookID, "event", h.delivery.EventID, "trace_id", trace.ID(h.delivery.TraceContext), "lane", h.part.Topic)
 }

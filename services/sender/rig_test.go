@@ -55,6 +55,7 @@ func newRigAt(t testing.TB, tiers string, brokers []string) *rig {
 		Redis:       redisstate.Config{URL: testkit.Redis(t), Prefix: prefix},
 		Egress:      loopback,
 		MaxInFlight: 100, MaxQueued: 1000, KeepAnswerBytes: 100, WarnAfter: 3, DisableAfter: 5,
+		DrainWithin: time.Minute,
 	}
 	var err error
 	if r.topics, err = r.cfg.Kafka.Topics(); err != nil {
@@ -78,7 +79,7 @@ func (r *rig) log() *slog.Logger {
 // start runs a sender; the returned stop ends it and waits.
 func (r *rig) start(instance string) (stop func()) {
 	r.t.Helper()
-	return r.startObserved(instance, r.log(), prometheus.NewRegistry())
+	return r.startObserved(instance, testkit.Log(r.t).With("sender", instance), prometheus.NewRegistry())
 }
 
 // startObserved is start with a log and metrics to look at.

@@ -324,8 +324,8 @@ func TestTwoSenders(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "1m")
 	rec := newReceiver(t, always(200))
-	var hooks []webhook.Webhook
-	for i := range 8 {
+	var hooks []webhook.Webhook // so many that each sender's partitions have some
+	for i := range 40 {
 		hooks = append(hooks, r.webhook(fmt.Sprintf("%s/%d", rec.URL, i), nil))
 	}
 	stopA := r.start("a")
@@ -333,7 +333,7 @@ func TestTwoSenders(t *testing.T) {
 	total := 0
 	deliver := func(n int) {
 		for range n {
-			r.deliver(hooks[total%8], total)
+			r.deliver(hooks[total%len(hooks)], total)
 			total++
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,6 +55,7 @@ type Service struct {
 	workers *workers
 
 	seldom obs.Seldom
+	need   atomic.Pointer[measured]
 
 	mu      sync.Mutex
 	polling bool
@@ -71,6 +73,11 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	if warning != "" {
 		log.Warn(warning)
 	}
+	failures, err := obs.StoreFailures(reg)
+	if err != nil {
+		return nil, fmt.Errorf("sender: %w", err)
+	}
+	cfg.Kafka.Failed, cfg.Redis.Failed = failures("kafka"), failures("redis")
 	s := &Service{cfg: cfg, log: log, now: time.Now, signers: newSigners(sealing)}
 	if s.topics, err = cfg.Kafka.Topics(); err != nil {
 		return nil, err
@@ -88,13 +95,15 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	s.post = post.New(post.Config{Egress: cfg.Egress, RootCAs: cfg.RootCAs, Version: cfg.Version, MaxIdle: cfg.MaxInFlight, KeepAnswerBytes: &cfg.KeepAnswerBytes})
 	s.keeper = newKeeper(s.redis.States(), s.states.Get,
 		func(tenant string) failure.Policy { return policyOf(cfg.policy(), s.settings.Tenant(tenant)) },
-		s.lanes.Client(), s.topics, log)
+		s.lanes, s.topics, log)
 	s.dispatcher = newDispatcher(s, s.topics.Deliveries, s.lanes, schedule.Config{
 		MaxQueued: cfg.MaxQueued, MaxInFlight: cfg.MaxInFlight,
 	})
+	s.dispatcher.waits = waitsOf(s.topics)
 	s.workers = newWorkers(s.makeAttempt)
 	s.metrics = newMetrics(reg)
-	reg.MustRegister(newCollector(s.dispatcher, s.topics.Lanes(), s.now))
+	s.need.Store(&measured{})
+	reg.MustRegister(newCollector(s.dispatcher, s.topics.Lanes(), s.now), newNeedCollector(s.need.Load), &standing{s.webhooks, s.states, s.now})
 	return s, nil
 }
 
@@ -171,6 +180,7 @@ func (s *Service) Run(ctx context.Context) error {
 	loop(s.read)
 	loop(s.dispatch)
 	loop(s.commit)
+	loop(s.measure)
 	<-ctx.Done()
 	s.drain()
 	loops.Wait()

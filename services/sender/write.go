@@ -36,12 +36,12 @@ func (r *receipt) acknowledge(err error) {
 	}
 }
 
-// producer is the part of a Kafka client that writes.
+// producer writes to the log: kafka.Lanes.
 type producer interface {
 	Produce(ctx context.Context, r *kgo.Record, promise func(*kgo.Record, error))
 }
 
-// write writes a record under a receipt. The client tries until the log has it or the client is closed.
+// write writes a record under a receipt. The producer tries until the log has it or it is closed.
 func (r *receipt) write(p producer, record *kgo.Record) {
 	r.open.Add(1)
 	p.Produce(context.Background(), record, func(_ *kgo.Record, err error) { r.acknowledge(err) })

@@ -92,38 +92,52 @@ func eventParts() map[string]func(*sqlhistory.EventFilter) {
 func filterDeliveries(t *testing.T, s *sqlhistory.Store) {
 	all := seeded(1).deliveries(300)
 	keep(t, s, all, nil, nil)
-	parts := deliveryParts()
-	for _, pair := range pairs(parts) {
-		for direction, p := range both {
-			p.Limit = 11
-			f := sqlhistory.DeliveryFilter{Tenant: "acme"}
-			parts[pair[0]](&f)
-			parts[pair[1]](&f)
-			want := expected(all, p, deliveryOrder, hasDelivery(f))
-			sameRows(t, pair[0]+", "+pair[1]+", "+direction, want, listDeliveries(t, s, f, p, nil))
-			if pair[0] == pair[1] && (len(want) == 0) != strings.HasPrefix(pair[0], "no: ") {
-				t.Errorf("%s meets %d rows", pair[0], len(want))
-			}
-		}
-	}
+	filterPairs(t, deliveryParts(), func(name string, part, other func(*sqlhistory.DeliveryFilter), p sqlhistory.Page) int {
+		f := sqlhistory.DeliveryFilter{Tenant: "acme"}
+		part(&f)
+		other(&f)
+		want := expected(all, p, deliveryOrder, hasDelivery(f))
+		sameRows(t, name, want, listDeliveries(t, s, f, p, nil))
+		total, err := s.DeliveriesTotal(t.Context(), f)
+		sameTotal(t, name, len(want), total, err)
+		return len(want)
+	})
 }
 
 func filterEvents(t *testing.T, s *sqlhistory.Store) {
 	all := seeded(2).events(0, 300)
 	keep(t, s, nil, nil, all)
-	parts := eventParts()
+	filterPairs(t, eventParts(), func(name string, part, other func(*sqlhistory.EventFilter), p sqlhistory.Page) int {
+		f := sqlhistory.EventFilter{Tenant: "acme"}
+		part(&f)
+		other(&f)
+		want := expected(all, p, eventOrder, hasEvent(f))
+		sameRows(t, name, want, listEvents(t, s, f, p, nil))
+		total, err := s.EventsTotal(t.Context(), f)
+		sameTotal(t, name, len(want), total, err)
+		return len(want)
+	})
+}
+
+// filterPairs checks each part of a filter alone and every pair of them, in both directions; check says how many rows
+// there are, which is none for parts that are named so.
+func filterPairs[F any](t *testing.T, parts map[string]func(*F), check func(name string, part, other func(*F), p sqlhistory.Page) int) {
+	t.Helper()
 	for _, pair := range pairs(parts) {
 		for direction, p := range both {
 			p.Limit = 11
-			f := sqlhistory.EventFilter{Tenant: "acme"}
-			parts[pair[0]](&f)
-			parts[pair[1]](&f)
-			want := expected(all, p, eventOrder, hasEvent(f))
-			sameRows(t, pair[0]+", "+pair[1]+", "+direction, want, listEvents(t, s, f, p, nil))
-			if pair[0] == pair[1] && (len(want) == 0) != strings.HasPrefix(pair[0], "no: ") {
-				t.Errorf("%s meets %d rows", pair[0], len(want))
+			n := check(pair[0]+", "+pair[1]+", "+direction, parts[pair[0]], parts[pair[1]], p)
+			if pair[0] == pair[1] && (n == 0) != strings.HasPrefix(pair[0], "no: ") {
+				t.Errorf("%s meets %d rows", pair[0], n)
 			}
 		}
+	}
+}
+
+func sameTotal(t *testing.T, name string, want int, got sqlhistory.Total, err error) {
+	t.Helper()
+	if err != nil || got != (sqlhistory.Total{Rows: want}) {
+		t.Errorf("%s: total %+v, %v, want %d", name, got, err, want)
 	}
 }
 
@@ -219,6 +233,10 @@ func cursors(t *testing.T, s *sqlhistory.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, bound, err := s.Deliveries(t.Context(), sqlhistory.DeliveryFilter{Tenant: "acme"}, sqlhistory.Page{Limit: 1, Bound: "something"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	_, ofEvents, err := s.Events(t.Context(), sqlhistory.EventFilter{Tenant: "acme"}, sqlhistory.Page{Limit: 1, Ascending: true})
 	if err != nil {
 		t.Fatal(err)
@@ -237,6 +255,7 @@ func cursors(t *testing.T, s *sqlhistory.Store) {
 		"not base64url":          {"a+b/", false, false, false},
 		"of a list of webhooks":  {"MTc2OTk5OTk5OSBhYmM", false, false, false},
 		"JSON of something else": {"eyJhIjoxfQ", false, false, false},
+		"bound to something":     {bound, false, false, false},
 		"with a zero byte":       {"eyJsaXN0IjoiZGVsaXZlcmllcyIsImlkIjoiXHUwMDAwIn0", false, false, false},
 	} {
 		p := sqlhistory.Page{Limit: 1, After: tt.after, Ascending: tt.ascending}

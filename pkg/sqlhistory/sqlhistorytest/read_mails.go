@@ -63,6 +63,8 @@ func readMails(t *testing.T, s *sqlhistory.Store) {
 				return s.Mails(ctx, f, p)
 			}, p, nil)
 			sameRows(t, name+", "+direction, want, got)
+			total, err := s.MailsTotal(t.Context(), f)
+			sameTotal(t, name, len(want), total, err)
 		}
 	}
 	_, next, err := s.Deliveries(t.Context(), sqlhistory.DeliveryFilter{Tenant: "acme"}, sqlhistory.Page{Limit: 1})

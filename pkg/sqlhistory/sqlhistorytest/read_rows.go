@@ -169,6 +169,49 @@ func readActivities(t *testing.T, s *sqlhistory.Store) {
 	}
 }
 
+// Counters only grow, whatever the order of their records; what they count of a webhook's condition as it is now is all.
+func readConditionErrors(t *testing.T, s *sqlhistory.Store) {
+	counted := func(webhook, condition, counter string, count int) history.ConditionErrors {
+		return history.ConditionErrors{
+			WebhookID: webhook, Condition: condition, Counter: counter, Tenant: "acme", Count: count,
+			LastError: fmt.Sprintf("%s at %d", counter, count), LastAt: midnight.Add(time.Duration(count) * time.Second),
+		}
+	}
+	for _, rows := range [][]history.ConditionErrors{
+		{counted("a", "now", "one", 7), counted("a", "before", "one", 100), counted("b'c", "x", "one", 1)},
+		{counted("a", "now", "one", 5), counted("a", "now", "two", 3)}, // five come late
+		{counted("a", "now", "two", 4), counted("d", "y", "one", 1)},
+		{counted("a", "now", "two", 4), counted("a", "now", "one", 7)},
+	} {
+		b := history.Batch{ConditionErrors: map[history.ConditionErrorsKey]history.ConditionErrors{}}
+		for _, c := range rows {
+			b.ConditionErrors[c.Key()] = c
+		}
+		if err := s.Record(t.Context(), &b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.ConditionErrorsOf(t.Context(), map[string]string{"a": "now", "b'c": "x", "d": "z", "none": "x"})
+	if err != nil || len(got) != 2 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if a := got["a"]; a.Count != 11 || a.LastError != "one at 7" || !a.LastAt.Equal(midnight.Add(7*time.Second)) {
+		t.Errorf("of a: %+v", a)
+	}
+	if b := got["b'c"]; b.Count != 1 {
+		t.Errorf("of b'c: %+v", b)
+	}
+	if _, err := s.Expire(t.Context(), midnight.Add(5*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = s.ConditionErrorsOf(t.Context(), map[string]string{"a": "now", "b'c": "x"}); err != nil || len(got) != 1 || got["a"].Count != 7 {
+		t.Errorf("after what is old has expired: %v, %v", got, err)
+	}
+	if got, err = s.ConditionErrorsOf(t.Context(), nil); err != nil || len(got) != 0 {
+		t.Errorf("of no webhooks: %v, %v", got, err)
+	}
+}
+
 // missing asks for rows that are there, as they are, behind and ahead of what is asked for, and for some
 // that differ from those in one part of their key.
 func missing(t *testing.T, s *sqlhistory.Store) {

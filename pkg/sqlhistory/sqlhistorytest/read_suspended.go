@@ -63,7 +63,7 @@ func countSuspended(t *testing.T, s *sqlhistory.Store) {
 func readSuspended(t *testing.T, s *sqlhistory.Store) {
 	deliveries := seeded(20).suspensions(1200)
 	keep(t, s, deliveries, nil, nil)
-	of := sqlhistory.SuspendedFilter{Tenant: "acme", WebhookID: "acme-webhook-1"}
+	of := sqlhistory.WebhookFilter{Tenant: "acme", WebhookID: "acme-webhook-1", Status: delivery.Suspended}
 	from, to := of, of
 	from.From, to.To = midnight.AddDate(0, 0, 3), midnight.AddDate(0, 0, 6).Add(1)
 	between := from
@@ -73,14 +73,16 @@ func readSuspended(t *testing.T, s *sqlhistory.Store) {
 		some.IDs = append(some.IDs, d.ID)
 	}
 	some.IDs = append(some.IDs, "none", "zero\x00byte", "it's")
+	exhausted := from
+	exhausted.Status = delivery.Exhausted
 	stranger, nobody := of, of
 	stranger.Tenant, nobody.IDs = "other", []string{"none"}
 	for name, tt := range map[string]struct {
-		f     sqlhistory.SuspendedFilter
+		f     sqlhistory.WebhookFilter
 		least int
 	}{
 		"all of a webhook": {of, 50}, "from": {from, 30}, "to": {to, 30}, "between, paused": {between, 5}, "single ones": {some, 10},
-		"another tenant's": {stranger, 0}, "none of them": {nobody, 0},
+		"exhausted, from": {exhausted, 5}, "another tenant's": {stranger, 0}, "none of them": {nobody, 0},
 	} {
 		want := slices.DeleteFunc(slices.Clone(deliveries), func(d history.Delivery) bool { return !selects(tt.f, d) })
 		slices.SortFunc(want, func(a, b history.Delivery) int {
@@ -88,7 +90,7 @@ func readSuspended(t *testing.T, s *sqlhistory.Store) {
 		})
 		var got []history.Delivery
 		for after := (history.Delivery{}); ; after = got[len(got)-1] {
-			rows, err := s.Suspended(t.Context(), tt.f, after, 7)
+			rows, err := s.OfWebhook(t.Context(), tt.f, after, 7)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,12 +102,43 @@ func readSuspended(t *testing.T, s *sqlhistory.Store) {
 			t.Errorf("%s: %d rows are a weak test", name, len(want))
 		}
 		sameRows(t, name, append([]history.Delivery(nil), want...), got)
+		counted, err := s.TypeCounts(t.Context(), tt.f)
+		if name == "another tenant's" { // a webhook's deliveries are of one tenant, so a count need not ask
+			continue
+		}
+		if diff := gocmp.Diff(byType(want), counted); diff != "" || err != nil {
+			t.Errorf("%s: %v, by type (-want +got):\n%s", name, err, diff)
+		}
+	}
+}
+
+func byType(rows []history.Delivery) map[string]int64 {
+	n := map[string]int64{}
+	for _, d := range rows {
+		n[d.EventType]++
+	}
+	return n
+}
+
+func countWaiting(t *testing.T, s *sqlhistory.Store) {
+	deliveries := seeded(22).suspensions(1200)
+	keep(t, s, deliveries, nil, nil)
+	want := 0
+	for _, d := range deliveries {
+		if d.WebhookID == "acme-webhook-1" && d.Status == delivery.Pending {
+			want++
+		}
+	}
+	for limit, want := range map[int]int{1000: want, 1: 1} {
+		if n, err := s.Waiting(t.Context(), "acme-webhook-1", limit); err != nil || n != want || want < 1 {
+			t.Errorf("up to %d: %d, %v, want %d", limit, n, err, want)
+		}
 	}
 }
 
 // selects is what a filter says.
-func selects(f sqlhistory.SuspendedFilter, d history.Delivery) bool {
-	return d.Status == delivery.Suspended && d.Tenant == f.Tenant && d.WebhookID == f.WebhookID &&
+func selects(f sqlhistory.WebhookFilter, d history.Delivery) bool {
+	return d.Status == f.Status && d.Tenant == f.Tenant && d.WebhookID == f.WebhookID &&
 		(f.From.IsZero() || !d.UpdatedAt.Before(f.From)) && (f.To.IsZero() || d.UpdatedAt.Before(f.To)) &&
 		(f.Reason == "" || d.SuspendReason == f.Reason) && (len(f.IDs) == 0 || slices.Contains(f.IDs, d.ID))
 }

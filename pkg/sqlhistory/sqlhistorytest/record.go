@@ -166,6 +166,12 @@ func faults(s *sqlhistory.Store, want history.Batch) (faults []string) {
 		got, err := s.Activities(ctx, []string{id})
 		add("activity of "+id, err, map[string]history.Activity{id: a}, got)
 	}
+	for key, c := range want.ConditionErrors {
+		var count int
+		err := s.Read.QueryRowContext(ctx, `SELECT failures FROM webhook_condition_errors WHERE webhook_id = $1 AND counter = $2`, key.WebhookID, key.Counter).
+			Scan(&count)
+		add("condition errors of "+key.WebhookID, err, c.Count, count)
+	}
 	for id, state := range want.States {
 		var got [3]int64
 		err := s.Read.QueryRowContext(ctx, `SELECT generation, version, fail_streak FROM webhook_states WHERE webhook_id = $1`, id).

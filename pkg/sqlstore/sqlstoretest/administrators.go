@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
 )
@@ -26,7 +28,7 @@ func Administrator(of, email string) tenant.Administrator {
 
 func createAdministrator(t *testing.T, s *sqlstore.Store, a tenant.Administrator) tenant.Administrator {
 	t.Helper()
-	a, err := s.CreateAdministrator(context.Background(), a)
+	a, err := s.CreateAdministrator(context.Background(), By(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +57,7 @@ func administratorVersion(t *testing.T, s *sqlstore.Store) {
 	first := createAdministrator(t, s, Administrator("acme", "admin@example.com"))
 	a := first
 	a.Email, a.Name, a.Language, a.Notices, a.UpdatedAt = "ADMIN@example.com", "", "en", nil, now.Add(time.Second)
-	updated, err := s.UpdateAdministrator(ctx, a) // its own address may be written in another way
+	updated, err := s.UpdateAdministrator(ctx, By(), a) // its own address may be written in another way
 	if err != nil || updated.Version != 2 {
 		t.Fatalf("update: version %d, %v", updated.Version, err)
 	}
@@ -64,27 +66,27 @@ func administratorVersion(t *testing.T, s *sqlstore.Store) {
 	}
 	stranger := updated
 	stranger.Tenant = "other"
-	if err := s.EnsureTenant(ctx, "other", now); err != nil {
+	if err := s.EnsureTenant(ctx, By(), "other", now); err != nil {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct{ err, want error }{
-		"update of version 1 again":           {second(s.UpdateAdministrator(ctx, first)), sqlstore.ErrConflict},
-		"update by another tenant":            {second(s.UpdateAdministrator(ctx, stranger)), sqlstore.ErrNotFound},
-		"update by a tenant that never was":   {second(s.UpdateAdministrator(ctx, Administrator("nobody", "x@example.com"))), sqlstore.ErrNotFound},
-		"deletion by another tenant":          {s.DeleteAdministrator(ctx, "other", a.ID), sqlstore.ErrNotFound},
-		"deletion by a tenant that never was": {s.DeleteAdministrator(ctx, "nobody", a.ID), sqlstore.ErrNotFound},
+		"update of version 1 again":           {second(s.UpdateAdministrator(ctx, By(), first)), sqlstore.ErrConflict},
+		"update by another tenant":            {second(s.UpdateAdministrator(ctx, By(), stranger)), sqlstore.ErrNotFound},
+		"update by a tenant that never was":   {second(s.UpdateAdministrator(ctx, By(), Administrator("nobody", "x@example.com"))), sqlstore.ErrNotFound},
+		"deletion by another tenant":          {s.DeleteAdministrator(ctx, By(), "other", a.ID, 0), sqlstore.ErrNotFound},
+		"deletion by a tenant that never was": {s.DeleteAdministrator(ctx, By(), "nobody", a.ID, 0), sqlstore.ErrNotFound},
 	} {
 		if !errors.Is(tt.err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, tt.err, tt.want)
 		}
 	}
-	if err := s.DeleteAdministrator(ctx, "acme", a.ID); err != nil {
+	if err := s.DeleteAdministrator(ctx, By(), "acme", a.ID, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteAdministrator(ctx, "acme", a.ID); !errors.Is(err, sqlstore.ErrNotFound) {
+	if err := s.DeleteAdministrator(ctx, By(), "acme", a.ID, 0); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("delete again: %v, want ErrNotFound", err)
 	}
-	if _, err := s.UpdateAdministrator(ctx, updated); !errors.Is(err, sqlstore.ErrNotFound) {
+	if _, err := s.UpdateAdministrator(ctx, By(), updated); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("update after delete: %v, want ErrNotFound", err)
 	}
 }
@@ -95,11 +97,11 @@ func administratorOnce(t *testing.T, s *sqlstore.Store) {
 	other := createAdministrator(t, s, Administrator("acme", "other@example.com"))
 	createAdministrator(t, s, Administrator("globex", "ädmin@example.com")) // another tenant's
 	_, before := changes(t, s)
-	if _, err := s.CreateAdministrator(ctx, Administrator("acme", "äDMIN@EXAMPLE.com")); !errors.Is(err, sqlstore.ErrExists) {
+	if _, err := s.CreateAdministrator(ctx, By(), Administrator("acme", "äDMIN@EXAMPLE.com")); !errors.Is(err, sqlstore.ErrExists) {
 		t.Errorf("a second one of one address: %v, want ErrExists", err)
 	}
 	other.Email = "ÄDMIN@example.com"
-	if _, err := s.UpdateAdministrator(ctx, other); !errors.Is(err, sqlstore.ErrExists) {
+	if _, err := s.UpdateAdministrator(ctx, By(), other); !errors.Is(err, sqlstore.ErrExists) {
 		t.Errorf("moved to an address that another has: %v, want ErrExists", err)
 	}
 	if _, after := changes(t, s); len(after) != len(before) {
@@ -108,14 +110,14 @@ func administratorOnce(t *testing.T, s *sqlstore.Store) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			_, err := s.CreateAdministrator(ctx, Administrator("initech", "admin@example.com"))
+			_, err := s.CreateAdministrator(ctx, By(), Administrator("initech", "admin@example.com"))
 			if err != nil && !errors.Is(err, sqlstore.ErrExists) {
 				t.Error(err)
 			}
 		})
 	}
 	wg.Wait()
-	if list, _, err := s.Administrators(ctx, "initech", sqlstore.Page{Limit: 9}); err != nil || len(list) != 1 {
+	if list, _, err := s.Administrators(ctx, "initech", asked(sqlstore.AdministratorList(nil), 9)); err != nil || len(list) != 1 {
 		t.Errorf("%d of one address made at once, %v, want 1", len(list), err)
 	}
 }
@@ -131,35 +133,25 @@ func administratorPages(t *testing.T, s *sqlstore.Store) {
 	slices.Sort(want[3:])
 	createAdministrator(t, s, Administrator("other", "admin@example.com"))
 	var got []string
-	for p := (sqlstore.Page{Limit: 2}); ; {
-		list, next, err := s.Administrators(context.Background(), "acme", p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, a := range list {
-			got = append(got, a.ID)
-		}
-		if p.After = next; next == "" {
-			break
-		}
+	for _, a := range walk(t, sqlstore.AdministratorList(nil), url.Values{"limit": {"2"}}, func(q lists.Query) ([]tenant.Administrator, lists.Found, error) {
+		return s.Administrators(context.Background(), "acme", q)
+	}) {
+		got = append(got, a.ID)
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("pages (-want +got):\n%s", d)
-	}
-	if _, _, err := s.Administrators(context.Background(), "acme", sqlstore.Page{After: "x", Limit: 1}); !errors.Is(err, sqlstore.ErrCursor) {
-		t.Errorf("a bad cursor: %v, want ErrCursor", err)
 	}
 }
 
 func administratorAnnounced(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
 	a := createAdministrator(t, s, Administrator("acme", "a@example.com"))
-	a, err := s.UpdateAdministrator(ctx, a)
+	a, err := s.UpdateAdministrator(ctx, By(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	gone := createAdministrator(t, s, Administrator("acme", "b@example.com"))
-	if err := s.DeleteAdministrator(ctx, "acme", gone.ID); err != nil {
+	if err := s.DeleteAdministrator(ctx, By(), "acme", gone.ID, 0); err != nil {
 		t.Fatal(err)
 	}
 	got, rows := changes(t, s)
@@ -211,7 +203,7 @@ func tenantTakesAlong(t *testing.T, s *sqlstore.Store) {
 	if err := s.DeleteChanges(ctx, rows); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteTenant(ctx, "acme"); err != nil {
+	if err := s.DeleteTenant(ctx, By(), "acme", 0); err != nil {
 		t.Fatal(err)
 	}
 	got, rows := changes(t, s)
@@ -239,8 +231,8 @@ type owned struct{ administrators, sessions, jobs int }
 
 func has(s *sqlstore.Store, tenant string, session byte) (o owned) {
 	ctx := context.Background()
-	administrators, _, _ := s.Administrators(ctx, tenant, sqlstore.Page{Limit: 9})
-	jobs, _, _ := s.Jobs(ctx, tenant, sqlstore.Page{Limit: 9})
+	administrators, _, _ := s.Administrators(ctx, tenant, asked(sqlstore.AdministratorList(nil), 9))
+	jobs, _, _ := s.Jobs(ctx, tenant, asked(sqlstore.JobList(), 9))
 	if _, err := s.Session(ctx, NewSession(tenant, session).ID, now); err == nil {
 		o.sessions = 1
 	}

@@ -32,15 +32,15 @@ func changes(t *testing.T, s *sqlstore.Store) (got []string, rows []sqlstore.Cha
 func announced(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
 	w := create(t, s, Webhook("acme", now))
-	w2, err := s.UpdateWebhook(ctx, w)
+	w2, err := s.UpdateWebhook(ctx, By(), w)
 	if err != nil {
 		t.Fatal(err)
 	}
 	gone := create(t, s, Webhook("acme", now))
-	if err := s.DeleteWebhook(ctx, "acme", gone.ID); err != nil {
+	if err := s.DeleteWebhook(ctx, By(), "acme", gone.ID, 0); err != nil {
 		t.Fatal(err)
 	}
-	k, err := s.CreateAPIKey(ctx, Key("acme", 1))
+	k, err := s.CreateAPIKey(ctx, By(), Key("acme", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func announced(t *testing.T, s *sqlstore.Store) {
 func rolledBack(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
 	w := create(t, s, Webhook("acme", now))
-	k, err := s.CreateAPIKey(ctx, Key("acme", 1))
+	k, err := s.CreateAPIKey(ctx, By(), Key("acme", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,11 +92,11 @@ func rolledBack(t *testing.T, s *sqlstore.Store) {
 	stale.Version = 9
 	sameHash := Key("another-new", 1)
 	for name, err := range map[string]error{
-		"an id twice":      second(s.CreateWebhook(ctx, twice)),
-		"a stale update":   second(s.UpdateWebhook(ctx, stale)),
-		"a hash twice":     second(s.CreateAPIKey(ctx, sameHash)),
-		"a missing delete": s.DeleteWebhook(ctx, "acme", k.ID),
-		"a cancelled call": second(s.CreateWebhook(cancelled, Webhook("acme", now))),
+		"an id twice":      second(s.CreateWebhook(ctx, By(), twice)),
+		"a stale update":   second(s.UpdateWebhook(ctx, By(), stale)),
+		"a hash twice":     second(s.CreateAPIKey(ctx, By(), sameHash)),
+		"a missing delete": s.DeleteWebhook(ctx, By(), "acme", k.ID, 0),
+		"a cancelled call": second(s.CreateWebhook(cancelled, By(), Webhook("acme", now))),
 	} {
 		if err == nil {
 			t.Errorf("%s: no error", name)
@@ -119,7 +119,7 @@ func changeWhileDraining(t *testing.T, s *sqlstore.Store) {
 	if _, err := s.Current(ctx, rows); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.UpdateWebhook(ctx, w); err != nil { // between the reading and the deletion
+	if _, err := s.UpdateWebhook(ctx, By(), w); err != nil { // between the reading and the deletion
 		t.Fatal(err)
 	}
 	if err := s.DeleteChanges(ctx, rows); err != nil {
@@ -198,7 +198,7 @@ func topicIsSQL(t *testing.T, s *sqlstore.Store) {
 		if err := <-drained; err != nil {
 			rt.Fatal(err)
 		}
-		list, _, err := s.Webhooks(ctx, "acme", sqlstore.Page{Limit: 10_000})
+		list, _, err := s.Webhooks(ctx, "acme", asked(sqlstore.WebhookList(), 500))
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -217,7 +217,7 @@ func changeAtRandom(t *rapid.T, s *sqlstore.Store) {
 	var ids []string
 	for range rapid.IntRange(1, 12).Draw(t, "changes") {
 		if len(ids) == 0 || rapid.IntRange(0, 3).Draw(t, "what") == 0 {
-			w, err := s.CreateWebhook(ctx, Webhook("acme", now))
+			w, err := s.CreateWebhook(ctx, By(), Webhook("acme", now))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -226,7 +226,7 @@ func changeAtRandom(t *rapid.T, s *sqlstore.Store) {
 		}
 		i := rapid.IntRange(0, len(ids)-1).Draw(t, "webhook")
 		if rapid.Bool().Draw(t, "delete") {
-			if err := s.DeleteWebhook(ctx, "acme", ids[i]); err != nil {
+			if err := s.DeleteWebhook(ctx, By(), "acme", ids[i], 0); err != nil {
 				t.Fatal(err)
 			}
 			ids = append(ids[:i], ids[i+1:]...)
@@ -235,7 +235,7 @@ func changeAtRandom(t *rapid.T, s *sqlstore.Store) {
 		w, err := s.Webhook(ctx, "acme", ids[i])
 		if err == nil {
 			w.UpdatedAt = w.UpdatedAt.Add(time.Second)
-			_, err = s.UpdateWebhook(ctx, w)
+			_, err = s.UpdateWebhook(ctx, By(), w)
 		}
 		if err != nil {
 			t.Fatal(err)

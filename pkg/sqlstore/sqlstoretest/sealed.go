@@ -71,7 +71,7 @@ func scrub(t *testing.T, s *sqlstore.Store) {
 	w.Headers[0].Value = webhook.Plain(bytes.Repeat(mark, 1000)) // on pages that become free
 	w = create(t, s, w)
 	w.Headers[0].Value = webhook.Sealed{KeyID: "k1", Bytes: []byte("sealed")}
-	want, err := s.UpdateWebhook(ctx, w)
+	want, err := s.UpdateWebhook(ctx, By(), w)
 	if err != nil {
 		t.Fatal(err)
 	}

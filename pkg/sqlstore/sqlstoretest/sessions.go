@@ -60,7 +60,7 @@ func sessions(t *testing.T, s *sqlstore.Store) {
 
 func sessionsEndWithTheirKey(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
-	k, err := s.CreateAPIKey(ctx, Key("acme", 1)) // has the hash of NewSession 1
+	k, err := s.CreateAPIKey(ctx, By(), Key("acme", 1)) // has the hash of NewSession 1
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +81,10 @@ func sessionsEndWithTheirKey(t *testing.T, s *sqlstore.Store) {
 		}
 		return n
 	}
-	if err := s.DeleteAPIKey(ctx, "other", k.ID); !errors.Is(err, sqlstore.ErrNotFound) || left() != 3 {
+	if err := s.DeleteAPIKey(ctx, By(), "other", k.ID, 0); !errors.Is(err, sqlstore.ErrNotFound) || left() != 3 {
 		t.Errorf("another tenant deletes the key: %v, %d sessions are left, want 3", err, left())
 	}
-	if err := s.DeleteAPIKey(ctx, "acme", k.ID); err != nil || left() != 1 {
+	if err := s.DeleteAPIKey(ctx, By(), "acme", k.ID, 0); err != nil || left() != 1 {
 		t.Errorf("the key is deleted: %v, %d sessions are left, want 1", err, left())
 	}
 }

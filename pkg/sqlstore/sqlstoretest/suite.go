@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
+	"github.com/doorstep-dev/doorstep/pkg/lists"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
 	"github.com/doorstep-dev/doorstep/pkg/tenant"
@@ -31,6 +33,9 @@ func Run(t *testing.T, open func(t *testing.T) sqldb.Config) {
 		"concurrent updates lose nothing":     updateConcurrently,
 		"a tenant sees its own webhooks only": tenantsApart,
 		"lists come in pages":                 pages,
+		"pages are what Go finds":             pagesAreWhatGoFinds,
+		"pages hold while rows come and go":   pagesHold,
+		"totals end at a bound":               totals,
 		"keys are found by hash":              keys,
 		"the first key is made once":          firstKey,
 		"tenants are made once":               tenants,
@@ -42,6 +47,10 @@ func Run(t *testing.T, open func(t *testing.T) sqldb.Config) {
 		"what rolls back is not announced":    rolledBack,
 		"a change while draining is kept":     changeWhileDraining,
 		"republishing announces all, last":    republish,
+		"a catalogue comes back whole":        catalogueWhole,
+		"what changes in a catalogue is told": catalogueChanges,
+		"a catalogue is changed by one":       catalogueTogether,
+		"a catalogue goes with its tenant":    catalogueGoes,
 		"a lock has one holder":               oneHolder,
 		"the topic becomes what SQL holds":    topicIsSQL,
 
@@ -57,6 +66,16 @@ func Run(t *testing.T, open func(t *testing.T) sqldb.Config) {
 		"a job's update needs the version":           jobVersion,
 		"a job is taken by one":                      jobTakenOnce,
 		"jobs are listed, and deleted when finished": jobLists,
+
+		"changes are told without secrets":         auditChanges,
+		"no change without its entry":              auditWithTheChange,
+		"what goes elsewhere is noted":             auditNotes,
+		"the audit log ends with time and tenants": auditEnds,
+
+		"a request is claimed once":         onceClaims,
+		"a request is done with its change": onceWithTheChange,
+		"a promise outlives who made it":    oncePromised,
+		"of many at once one makes it":      onceOfMany,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, Open(t, open(t))) })
 	}
@@ -89,7 +108,7 @@ func Webhook(of string, at time.Time) webhook.Webhook {
 
 func create(t *testing.T, s *sqlstore.Store, w webhook.Webhook) webhook.Webhook {
 	t.Helper()
-	w, err := s.CreateWebhook(context.Background(), w)
+	w, err := s.CreateWebhook(context.Background(), By(), w)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,28 +139,28 @@ func updateVersion(t *testing.T, s *sqlstore.Store) {
 	first := create(t, s, Webhook("acme", now))
 	w := first
 	w.Name, w.Timeout, w.Generation, w.UpdatedAt = "new", nil, 2, now.Add(time.Second)
-	second, err := s.UpdateWebhook(ctx, w)
+	second, err := s.UpdateWebhook(ctx, By(), w)
 	if err != nil || second.Version != 2 {
 		t.Fatalf("update: version %d, %v", second.Version, err)
 	}
 	if got, _ := s.Webhook(ctx, "acme", w.ID); !cmp.Equal(second, got) {
 		t.Errorf("read back (-want +got):\n%s", cmp.Diff(second, got))
 	}
-	if _, err := s.UpdateWebhook(ctx, first); !errors.Is(err, sqlstore.ErrConflict) {
+	if _, err := s.UpdateWebhook(ctx, By(), first); !errors.Is(err, sqlstore.ErrConflict) {
 		t.Errorf("update of version 1 again: %v, want ErrConflict", err)
 	}
 	other := second
 	other.Tenant = "other"
-	if _, err := s.UpdateWebhook(ctx, other); !errors.Is(err, sqlstore.ErrNotFound) {
+	if _, err := s.UpdateWebhook(ctx, By(), other); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("update by another tenant: %v, want ErrNotFound", err)
 	}
-	if err := s.DeleteWebhook(ctx, "acme", w.ID); err != nil {
+	if err := s.DeleteWebhook(ctx, By(), "acme", w.ID, 0); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.UpdateWebhook(ctx, second); !errors.Is(err, sqlstore.ErrNotFound) {
+	if _, err := s.UpdateWebhook(ctx, By(), second); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("update after delete: %v, want ErrNotFound", err)
 	}
-	if err := s.DeleteWebhook(ctx, "acme", w.ID); !errors.Is(err, sqlstore.ErrNotFound) {
+	if err := s.DeleteWebhook(ctx, By(), "acme", w.ID, 0); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("delete again: %v, want ErrNotFound", err)
 	}
 }
@@ -157,7 +176,7 @@ func updateConcurrently(t *testing.T, s *sqlstore.Store) {
 				w, err := s.Webhook(ctx, "acme", w.ID)
 				if err == nil {
 					w.RateLimit++
-					_, err = s.UpdateWebhook(ctx, w)
+					_, err = s.UpdateWebhook(ctx, By(), w)
 				}
 				switch {
 				case err == nil:
@@ -182,11 +201,11 @@ func tenantsApart(t *testing.T, s *sqlstore.Store) {
 	if _, err := s.Webhook(ctx, "other", w.ID); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("read by another tenant: %v, want ErrNotFound", err)
 	}
-	if err := s.DeleteWebhook(ctx, "other", w.ID); !errors.Is(err, sqlstore.ErrNotFound) {
+	if err := s.DeleteWebhook(ctx, By(), "other", w.ID, 0); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("delete by another tenant: %v, want ErrNotFound", err)
 	}
-	if list, next, err := s.Webhooks(ctx, "other", sqlstore.Page{Limit: 9}); len(list) != 0 || next != "" || err != nil {
-		t.Errorf("list of another tenant: %d webhooks, %q, %v", len(list), next, err)
+	if list, next, err := s.Webhooks(ctx, "other", asked(sqlstore.WebhookList(), 9)); len(list) != 0 || next != (lists.Found{}) || err != nil {
+		t.Errorf("list of another tenant: %d webhooks, %+v, %v", len(list), next, err)
 	}
 }
 
@@ -200,26 +219,13 @@ func pages(t *testing.T, s *sqlstore.Store) {
 	slices.Sort(want[:3])
 	slices.Sort(want[3:6])
 	var got []string
-	p := sqlstore.Page{Limit: 2}
-	for {
-		list, next, err := s.Webhooks(ctx, "acme", p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, w := range list {
-			got = append(got, w.ID)
-		}
-		if p.After = next; next == "" {
-			break
-		}
+	for _, w := range walk(t, sqlstore.WebhookList(), url.Values{"limit": {"2"}}, func(q lists.Query) ([]webhook.Webhook, lists.Found, error) {
+		return s.Webhooks(ctx, "acme", q)
+	}) {
+		got = append(got, w.ID)
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("pages (-want +got):\n%s", d)
-	}
-	for _, bad := range []string{"x", "!", "MTIz", "AAAA"} {
-		if _, _, err := s.Webhooks(ctx, "acme", sqlstore.Page{After: bad, Limit: 1}); !errors.Is(err, sqlstore.ErrCursor) {
-			t.Errorf("cursor %q: %v, want ErrCursor", bad, err)
-		}
 	}
 }
 
@@ -233,11 +239,11 @@ func Key(of string, n byte) tenant.APIKey {
 
 func keys(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
-	mine, err := s.CreateAPIKey(ctx, Key("acme", 1))
+	mine, err := s.CreateAPIKey(ctx, By(), Key("acme", 1))
 	if err != nil || mine.Version != 1 {
 		t.Fatalf("create: version %d, %v", mine.Version, err)
 	}
-	platform, err := s.CreateAPIKey(ctx, Key("", 2))
+	platform, err := s.CreateAPIKey(ctx, By(), Key("", 2))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,17 +253,17 @@ func keys(t *testing.T, s *sqlstore.Store) {
 			t.Errorf("by hash: %v\n%s", err, cmp.Diff(want, got))
 		}
 	}
-	list, _, err := s.APIKeys(ctx, "acme", sqlstore.Page{Limit: 5})
+	list, _, err := s.APIKeys(ctx, "acme", asked(sqlstore.APIKeyList(), 5))
 	if err != nil || !cmp.Equal([]tenant.APIKey{mine}, list) {
 		t.Errorf("list: %v\n%s", err, cmp.Diff([]tenant.APIKey{mine}, list))
 	}
-	if _, err := s.CreateAPIKey(ctx, Key("acme", 1)); err == nil {
+	if _, err := s.CreateAPIKey(ctx, By(), Key("acme", 1)); err == nil {
 		t.Error("a second key of one hash was made")
 	}
-	if err := s.DeleteAPIKey(ctx, "other", mine.ID); !errors.Is(err, sqlstore.ErrNotFound) {
+	if err := s.DeleteAPIKey(ctx, By(), "other", mine.ID, 0); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("delete by another tenant: %v, want ErrNotFound", err)
 	}
-	if err := s.DeleteAPIKey(ctx, "acme", mine.ID); err != nil {
+	if err := s.DeleteAPIKey(ctx, By(), "acme", mine.ID, 0); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.APIKeyByHash(ctx, mine.Hash); !errors.Is(err, sqlstore.ErrNotFound) {
@@ -267,7 +273,7 @@ func keys(t *testing.T, s *sqlstore.Store) {
 
 func firstKey(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
-	if _, err := s.CreateAPIKey(ctx, Key("acme", 1)); err != nil {
+	if _, err := s.CreateAPIKey(ctx, By(), Key("acme", 1)); err != nil {
 		t.Fatal(err)
 	}
 	id := uuid.NewString()
@@ -277,7 +283,7 @@ func firstKey(t *testing.T, s *sqlstore.Store) {
 		wg.Go(func() {
 			k := Key("", byte(10+i)) //nolint:gosec // small
 			k.ID = id
-			created, err := s.CreateFirstAPIKey(ctx, k)
+			created, err := s.CreateFirstAPIKey(ctx, By(), k)
 			if err != nil {
 				t.Error(err)
 			} else if created {
@@ -293,7 +299,7 @@ func firstKey(t *testing.T, s *sqlstore.Store) {
 			t.Errorf("the key that was made: %+v, %v", k, err)
 		}
 	}
-	if list, _, _ := s.APIKeys(ctx, "", sqlstore.Page{Limit: 9}); n != 1 || len(list) != 1 {
+	if list, _, _ := s.APIKeys(ctx, "", asked(sqlstore.APIKeyList(), 9)); n != 1 || len(list) != 1 {
 		t.Errorf("%d made, %d platform keys, want 1 and 1", n, len(list))
 	}
 }
@@ -305,7 +311,7 @@ func tenants(t *testing.T, s *sqlstore.Store) {
 	}
 	create(t, s, Webhook("acme", now))
 	for range 2 {
-		if err := s.EnsureTenant(ctx, "acme", now.Add(time.Hour)); err != nil {
+		if err := s.EnsureTenant(ctx, By(), "acme", now.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -313,15 +319,16 @@ func tenants(t *testing.T, s *sqlstore.Store) {
 	if got, err := s.Tenant(ctx, "acme"); err != nil || !cmp.Equal(want, got) {
 		t.Errorf("tenant: %v\n%s", err, cmp.Diff(want, got))
 	}
-	if err := s.EnsureTenant(ctx, "b-1", now.Add(time.Second)); err != nil {
+	if err := s.EnsureTenant(ctx, By(), "b-1", now.Add(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	first, next, err := s.Tenants(ctx, sqlstore.Page{Limit: 1})
-	if err != nil || len(first) != 1 || first[0].ID != "acme" {
-		t.Fatalf("first page: %v, %v", first, err)
+	all := walk(t, sqlstore.TenantList(), url.Values{"limit": {"1"}}, func(q lists.Query) ([]tenant.Tenant, lists.Found, error) { return s.Tenants(ctx, q) })
+	if len(all) != 2 || all[0].ID != "acme" || all[1].ID != "b-1" {
+		t.Errorf("tenants: %+v", all)
 	}
-	if second, next, err := s.Tenants(ctx, sqlstore.Page{After: next, Limit: 1}); err != nil || next != "" || second[0].ID != "b-1" {
-		t.Errorf("second page: %v, %q, %v", second, next, err)
+	own, found, err := s.OwnTenant(ctx, "b-1", asked(sqlstore.TenantList(), 9))
+	if err != nil || len(own) != 1 || own[0].ID != "b-1" || found.Next != "" {
+		t.Errorf("its own tenant: %+v, %+v, %v", own, found, err)
 	}
 }
 
@@ -403,4 +410,9 @@ func Open(t *testing.T, cfg sqldb.Config) *sqlstore.Store {
 		}
 	})
 	return s
+}
+
+// By is somebody who changes something.
+func By() sqlstore.Author {
+	return sqlstore.Author{Kind: sqlstore.ByAPIKey, KeyID: "k", KeyName: "tests", Action: "try", RequestID: "req_1", At: now}
 }

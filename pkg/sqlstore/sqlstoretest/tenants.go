@@ -20,7 +20,7 @@ func Tenant(id string) tenant.Tenant {
 		ID: id, Name: "Kaarten ✓", Open: true,
 		Policy: tenant.Policy{
 			WarnAfter: new(1), DisableAfter: new(2), MaxWebhooksPerEvent: new(10), RetryCount: new(0), Timeout: new(7 * time.Second),
-			Reactivation: "any", KeepAnswers: new(false),
+			Reactivation: "any", KeepAnswers: new(false), Validate: "warn",
 		},
 		Payload:  webhook.Payload{Format: webhook.FormatThin, Exclude: &[]string{"a.b"}, Stringify: new(true)},
 		Features: map[string]bool{"webhooks": true}, Profile: "planmill", CreatedAt: now, UpdatedAt: now,
@@ -29,7 +29,7 @@ func Tenant(id string) tenant.Tenant {
 
 func createTenant(t *testing.T, s *sqlstore.Store, of tenant.Tenant) tenant.Tenant {
 	t.Helper()
-	of, err := s.CreateTenant(context.Background(), of)
+	of, err := s.CreateTenant(context.Background(), By(), of)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func tenantWhole(t *testing.T, s *sqlstore.Store) {
 		if got, err := s.Tenant(ctx, of.ID); err != nil || want.Version != 1 || !cmp.Equal(want, got) {
 			t.Errorf("read back: %v (-want +got):\n%s", err, cmp.Diff(want, got))
 		}
-		if _, err := s.CreateTenant(ctx, of); !errors.Is(err, sqlstore.ErrExists) {
+		if _, err := s.CreateTenant(ctx, By(), of); !errors.Is(err, sqlstore.ErrExists) {
 			t.Errorf("made again: %v, want ErrExists", err)
 		}
 	}
@@ -57,14 +57,14 @@ func tenantVersion(t *testing.T, s *sqlstore.Store) {
 	first := createTenant(t, s, Tenant("acme"))
 	of := first
 	of.Name, of.Open, of.Policy, of.Payload, of.Features, of.UpdatedAt = "new", false, tenant.Policy{}, webhook.Payload{}, nil, now.Add(time.Second)
-	second, err := s.UpdateTenant(ctx, of)
+	second, err := s.UpdateTenant(ctx, By(), of)
 	if err != nil || second.Version != 2 {
 		t.Fatalf("update: version %d, %v", second.Version, err)
 	}
 	if got, _ := s.Tenant(ctx, "acme"); !cmp.Equal(second, got) {
 		t.Errorf("read back (-want +got):\n%s", cmp.Diff(second, got))
 	}
-	if _, err := s.UpdateTenant(ctx, first); !errors.Is(err, sqlstore.ErrConflict) {
+	if _, err := s.UpdateTenant(ctx, By(), first); !errors.Is(err, sqlstore.ErrConflict) {
 		t.Errorf("update of version 1 again: %v, want ErrConflict", err)
 	}
 	got, rows := changes(t, s)
@@ -75,7 +75,7 @@ func tenantVersion(t *testing.T, s *sqlstore.Store) {
 	if d := cmp.Diff([]sqlstore.Current{{Kind: sqlstore.KindTenant, Key: "acme", Tenant: &second}}, current); d != "" || err != nil {
 		t.Errorf("current value: %v (-want +got):\n%s", err, d)
 	}
-	if err := s.DeleteTenant(ctx, "acme"); err != nil {
+	if err := s.DeleteTenant(ctx, By(), "acme", 0); err != nil {
 		t.Fatal(err)
 	}
 	if current, err = s.Current(ctx, rows); err != nil || current[0].Tenant != nil {
@@ -84,7 +84,7 @@ func tenantVersion(t *testing.T, s *sqlstore.Store) {
 	if got, _ := changes(t, s); len(got) != 3 {
 		t.Errorf("outbox: %v, want the deletion too", got)
 	}
-	if _, err := s.UpdateTenant(ctx, second); !errors.Is(err, sqlstore.ErrNotFound) {
+	if _, err := s.UpdateTenant(ctx, By(), second); !errors.Is(err, sqlstore.ErrNotFound) {
 		t.Errorf("update after delete: %v, want ErrNotFound", err)
 	}
 }
@@ -93,7 +93,7 @@ func tenantInUse(t *testing.T, s *sqlstore.Store) {
 	ctx := context.Background()
 	w := create(t, s, Webhook("acme", now))
 	create(t, s, Webhook("other", now))
-	k, err := s.CreateAPIKey(ctx, Key("acme", 1))
+	k, err := s.CreateAPIKey(ctx, By(), Key("acme", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func tenantInUse(t *testing.T, s *sqlstore.Store) {
 	refused := func(webhooks, keys int) {
 		t.Helper()
 		use := new(sqlstore.TenantInUseError)
-		if err := s.DeleteTenant(ctx, "acme"); !errors.As(err, &use) || use.Webhooks != webhooks || use.APIKeys != keys {
+		if err := s.DeleteTenant(ctx, By(), "acme", 0); !errors.As(err, &use) || use.Webhooks != webhooks || use.APIKeys != keys {
 			t.Errorf("delete: %v, want a refusal for %d webhooks and %d keys", err, webhooks, keys)
 		}
 		if _, err := s.Tenant(ctx, "acme"); err != nil {
@@ -115,18 +115,18 @@ func tenantInUse(t *testing.T, s *sqlstore.Store) {
 	if got, _ := changes(t, s); len(got) != 0 {
 		t.Errorf("the outbox holds %v after a deletion that was refused", got)
 	}
-	if err := s.DeleteWebhook(ctx, "acme", w.ID); err != nil {
+	if err := s.DeleteWebhook(ctx, By(), "acme", w.ID, 0); err != nil {
 		t.Fatal(err)
 	}
 	refused(0, 1)
-	if err := s.DeleteAPIKey(ctx, "acme", k.ID); err != nil {
+	if err := s.DeleteAPIKey(ctx, By(), "acme", k.ID, 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DeleteTenant(ctx, "acme"); err != nil {
+	if err := s.DeleteTenant(ctx, By(), "acme", 0); err != nil {
 		t.Error(err)
 	}
 	for name, id := range map[string]string{"again": "acme", "of what never was": "nobody"} {
-		if err := s.DeleteTenant(ctx, id); !errors.Is(err, sqlstore.ErrNotFound) {
+		if err := s.DeleteTenant(ctx, By(), id, 0); !errors.Is(err, sqlstore.ErrNotFound) {
 			t.Errorf("delete %s: %v, want ErrNotFound", name, err)
 		}
 	}
@@ -149,7 +149,7 @@ func tenantDeletedBeneath(t *testing.T, s *sqlstore.Store) {
 			default:
 			}
 			use := new(sqlstore.TenantInUseError)
-			switch err := s.DeleteTenant(ctx, "acme"); {
+			switch err := s.DeleteTenant(ctx, By(), "acme", 0); {
 			case err == nil:
 				n++
 			case !errors.As(err, &use) && !errors.Is(err, sqlstore.ErrNotFound):
@@ -162,23 +162,23 @@ func tenantDeletedBeneath(t *testing.T, s *sqlstore.Store) {
 		wg.Go(func() {
 			for i := range each {
 				if g%2 == 0 {
-					w, err := s.CreateWebhook(ctx, Webhook("acme", now))
+					w, err := s.CreateWebhook(ctx, By(), Webhook("acme", now))
 					if _, readErr := s.Tenant(ctx, "acme"); err != nil || readErr != nil {
 						t.Errorf("a webhook without its tenant: %v, %v", err, readErr)
 						return
 					}
-					err = s.DeleteWebhook(ctx, "acme", w.ID)
+					err = s.DeleteWebhook(ctx, By(), "acme", w.ID, 0)
 					if err != nil {
 						t.Error(err)
 					}
 					continue
 				}
-				k, err := s.CreateAPIKey(ctx, Key("acme", byte(g*each+i+1))) //nolint:gosec // small
+				k, err := s.CreateAPIKey(ctx, By(), Key("acme", byte(g*each+i+1))) //nolint:gosec // small
 				if _, readErr := s.Tenant(ctx, "acme"); err != nil || readErr != nil {
 					t.Errorf("a key without its tenant: %v, %v", err, readErr)
 					return
 				}
-				if err := s.DeleteAPIKey(ctx, "acme", k.ID); err != nil {
+				if err := s.DeleteAPIKey(ctx, By(), "acme", k.ID, 0); err != nil {
 					t.Error(err)
 				}
 			}

@@ -171,7 +171,9 @@ func (x *PublishRequest) GetEvent() *Event {
 type PublishResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id given or assigned.
-	EventId       string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
+	// Where data does not fit its type's schema, though the tenant takes it (policy.validate is "warn").
+	Warnings      []*FieldViolation `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +213,13 @@ func (x *PublishResponse) GetEventId() string {
 		return x.EventId
 	}
 	return ""
+}
+
+func (x *PublishResponse) GetWarnings() []*FieldViolation {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
 }
 
 type PublishBatchRequest struct {
@@ -302,11 +311,16 @@ func (x *PublishBatchResponse) GetResults() []*PublishResult {
 	return nil
 }
 
+// PublishStreamRequest carries one event in event, or several in events.
 type PublishStreamRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The caller's number for this event; comes back in the answer.
-	Sequence      uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Event         *Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// The caller's number for the event, or for the first of events; the others count up from it. Comes
+	// back in the answer.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Event    *Event `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// At most 1,000 with 8 MiB of data, which are answered by acknowledgements: a message more costs
+	// several times what an event more does. One above the limits ends the stream (INVALID_ARGUMENT).
+	Events        []*Event `protobuf:"bytes,3,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -355,12 +369,22 @@ func (x *PublishStreamRequest) GetEvent() *Event {
 	return nil
 }
 
+func (x *PublishStreamRequest) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// PublishStreamResponse answers one event that came in event, or any number of those that came in events.
 type PublishStreamResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Result        *PublishResult         `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Result   *PublishResult         `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	// What is known so far of events that came in events, of one message or several; sequence and result are unset then.
+	Acknowledgements []*Acknowledgement `protobuf:"bytes,3,rep,name=acknowledgements,proto3" json:"acknowledgements,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PublishStreamResponse) Reset() {
@@ -407,20 +431,82 @@ func (x *PublishStreamResponse) GetResult() *PublishResult {
 	return nil
 }
 
+func (x *PublishStreamResponse) GetAcknowledgements() []*Acknowledgement {
+	if x != nil {
+		return x.Acknowledgements
+	}
+	return nil
+}
+
+// Acknowledgement is what became of the event with a sequence.
+type Acknowledgement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sequence      uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Result        *PublishResult         `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Acknowledgement) Reset() {
+	*x = Acknowledgement{}
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Acknowledgement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Acknowledgement) ProtoMessage() {}
+
+func (x *Acknowledgement) ProtoReflect() protoreflect.Message {
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Acknowledgement.ProtoReflect.Descriptor instead.
+func (*Acknowledgement) Descriptor() ([]byte, []int) {
+	return file_doorstep_v1_ingest_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Acknowledgement) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Acknowledgement) GetResult() *PublishResult {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
 // PublishResult is what became of one event of a batch or stream.
 type PublishResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The id given or assigned; empty if the event was refused before it had one.
 	EventId string `protobuf:"bytes,1,opt,name=event_id,json=eventId,proto3" json:"event_id,omitempty"`
 	// Unset: the event is durable.
-	Error         *PublishError `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	Error *PublishError `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	// Where data does not fit its type's schema, though the tenant takes it (policy.validate is "warn").
+	Warnings      []*FieldViolation `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PublishResult) Reset() {
 	*x = PublishResult{}
-	mi := &file_doorstep_v1_ingest_proto_msgTypes[7]
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -432,7 +518,7 @@ func (x *PublishResult) String() string {
 func (*PublishResult) ProtoMessage() {}
 
 func (x *PublishResult) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_ingest_proto_msgTypes[7]
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -445,7 +531,7 @@ func (x *PublishResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishResult.ProtoReflect.Descriptor instead.
 func (*PublishResult) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_ingest_proto_rawDescGZIP(), []int{7}
+	return file_doorstep_v1_ingest_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PublishResult) GetEventId() string {
@@ -462,6 +548,13 @@ func (x *PublishResult) GetError() *PublishError {
 	return nil
 }
 
+func (x *PublishResult) GetWarnings() []*FieldViolation {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
 type PublishError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A google.rpc.Code: INVALID_ARGUMENT 3, PERMISSION_DENIED 7, RESOURCE_EXHAUSTED 8, UNAVAILABLE 14.
@@ -474,7 +567,7 @@ type PublishError struct {
 
 func (x *PublishError) Reset() {
 	*x = PublishError{}
-	mi := &file_doorstep_v1_ingest_proto_msgTypes[8]
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +579,7 @@ func (x *PublishError) String() string {
 func (*PublishError) ProtoMessage() {}
 
 func (x *PublishError) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_ingest_proto_msgTypes[8]
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +592,7 @@ func (x *PublishError) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishError.ProtoReflect.Descriptor instead.
 func (*PublishError) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_ingest_proto_rawDescGZIP(), []int{8}
+	return file_doorstep_v1_ingest_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PublishError) GetCode() int32 {
@@ -535,7 +628,7 @@ type FieldViolation struct {
 
 func (x *FieldViolation) Reset() {
 	*x = FieldViolation{}
-	mi := &file_doorstep_v1_ingest_proto_msgTypes[9]
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -547,7 +640,7 @@ func (x *FieldViolation) String() string {
 func (*FieldViolation) ProtoMessage() {}
 
 func (x *FieldViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_doorstep_v1_ingest_proto_msgTypes[9]
+	mi := &file_doorstep_v1_ingest_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -560,7 +653,7 @@ func (x *FieldViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FieldViolation.ProtoReflect.Descriptor instead.
 func (*FieldViolation) Descriptor() ([]byte, []int) {
-	return file_doorstep_v1_ingest_proto_rawDescGZIP(), []int{9}
+	return file_doorstep_v1_ingest_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FieldViolation) GetField() string {
@@ -597,22 +690,29 @@ const file_doorstep_v1_ingest_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\":\n" +
 	"\x0ePublishRequest\x12(\n" +
-	"\x05event\x18\x01 \x01(\v2\x12.doorstep.v1.EventR\x05event\",\n" +
+	"\x05event\x18\x01 \x01(\v2\x12.doorstep.v1.EventR\x05event\"e\n" +
 	"\x0fPublishResponse\x12\x19\n" +
-	"\bevent_id\x18\x01 \x01(\tR\aeventId\"A\n" +
+	"\bevent_id\x18\x01 \x01(\tR\aeventId\x127\n" +
+	"\bwarnings\x18\x02 \x03(\v2\x1b.doorstep.v1.FieldViolationR\bwarnings\"A\n" +
 	"\x13PublishBatchRequest\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.doorstep.v1.EventR\x06events\"L\n" +
 	"\x14PublishBatchResponse\x124\n" +
-	"\aresults\x18\x01 \x03(\v2\x1a.doorstep.v1.PublishResultR\aresults\"\\\n" +
+	"\aresults\x18\x01 \x03(\v2\x1a.doorstep.v1.PublishResultR\aresults\"\x88\x01\n" +
 	"\x14PublishStreamRequest\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12(\n" +
-	"\x05event\x18\x02 \x01(\v2\x12.doorstep.v1.EventR\x05event\"g\n" +
+	"\x05event\x18\x02 \x01(\v2\x12.doorstep.v1.EventR\x05event\x12*\n" +
+	"\x06events\x18\x03 \x03(\v2\x12.doorstep.v1.EventR\x06events\"\xb1\x01\n" +
 	"\x15PublishStreamResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x122\n" +
-	"\x06result\x18\x02 \x01(\v2\x1a.doorstep.v1.PublishResultR\x06result\"[\n" +
+	"\x06result\x18\x02 \x01(\v2\x1a.doorstep.v1.PublishResultR\x06result\x12H\n" +
+	"\x10acknowledgements\x18\x03 \x03(\v2\x1c.doorstep.v1.AcknowledgementR\x10acknowledgements\"a\n" +
+	"\x0fAcknowledgement\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x122\n" +
+	"\x06result\x18\x02 \x01(\v2\x1a.doorstep.v1.PublishResultR\x06result\"\x94\x01\n" +
 	"\rPublishResult\x12\x19\n" +
 	"\bevent_id\x18\x01 \x01(\tR\aeventId\x12/\n" +
-	"\x05error\x18\x02 \x01(\v2\x19.doorstep.v1.PublishErrorR\x05error\"y\n" +
+	"\x05error\x18\x02 \x01(\v2\x19.doorstep.v1.PublishErrorR\x05error\x127\n" +
+	"\bwarnings\x18\x03 \x03(\v2\x1b.doorstep.v1.FieldViolationR\bwarnings\"y\n" +
 	"\fPublishError\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12;\n" +
@@ -639,7 +739,7 @@ func file_doorstep_v1_ingest_proto_rawDescGZIP() []byte {
 	return file_doorstep_v1_ingest_proto_rawDescData
 }
 
-var file_doorstep_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_doorstep_v1_ingest_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_doorstep_v1_ingest_proto_goTypes = []any{
 	(*Event)(nil),                 // 0: doorstep.v1.Event
 	(*PublishRequest)(nil),        // 1: doorstep.v1.PublishRequest
@@ -648,33 +748,39 @@ var file_doorstep_v1_ingest_proto_goTypes = []any{
 	(*PublishBatchResponse)(nil),  // 4: doorstep.v1.PublishBatchResponse
 	(*PublishStreamRequest)(nil),  // 5: doorstep.v1.PublishStreamRequest
 	(*PublishStreamResponse)(nil), // 6: doorstep.v1.PublishStreamResponse
-	(*PublishResult)(nil),         // 7: doorstep.v1.PublishResult
-	(*PublishError)(nil),          // 8: doorstep.v1.PublishError
-	(*FieldViolation)(nil),        // 9: doorstep.v1.FieldViolation
-	nil,                           // 10: doorstep.v1.Event.AttributesEntry
-	(*timestamppb.Timestamp)(nil), // 11: google.protobuf.Timestamp
+	(*Acknowledgement)(nil),       // 7: doorstep.v1.Acknowledgement
+	(*PublishResult)(nil),         // 8: doorstep.v1.PublishResult
+	(*PublishError)(nil),          // 9: doorstep.v1.PublishError
+	(*FieldViolation)(nil),        // 10: doorstep.v1.FieldViolation
+	nil,                           // 11: doorstep.v1.Event.AttributesEntry
+	(*timestamppb.Timestamp)(nil), // 12: google.protobuf.Timestamp
 }
 var file_doorstep_v1_ingest_proto_depIdxs = []int32{
-	11, // 0: doorstep.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
-	10, // 1: doorstep.v1.Event.attributes:type_name -> doorstep.v1.Event.AttributesEntry
+	12, // 0: doorstep.v1.Event.occurred_at:type_name -> google.protobuf.Timestamp
+	11, // 1: doorstep.v1.Event.attributes:type_name -> doorstep.v1.Event.AttributesEntry
 	0,  // 2: doorstep.v1.PublishRequest.event:type_name -> doorstep.v1.Event
-	0,  // 3: doorstep.v1.PublishBatchRequest.events:type_name -> doorstep.v1.Event
-	7,  // 4: doorstep.v1.PublishBatchResponse.results:type_name -> doorstep.v1.PublishResult
-	0,  // 5: doorstep.v1.PublishStreamRequest.event:type_name -> doorstep.v1.Event
-	7,  // 6: doorstep.v1.PublishStreamResponse.result:type_name -> doorstep.v1.PublishResult
-	8,  // 7: doorstep.v1.PublishResult.error:type_name -> doorstep.v1.PublishError
-	9,  // 8: doorstep.v1.PublishError.violations:type_name -> doorstep.v1.FieldViolation
-	1,  // 9: doorstep.v1.IngestService.Publish:input_type -> doorstep.v1.PublishRequest
-	3,  // 10: doorstep.v1.IngestService.PublishBatch:input_type -> doorstep.v1.PublishBatchRequest
-	5,  // 11: doorstep.v1.IngestService.PublishStream:input_type -> doorstep.v1.PublishStreamRequest
-	2,  // 12: doorstep.v1.IngestService.Publish:output_type -> doorstep.v1.PublishResponse
-	4,  // 13: doorstep.v1.IngestService.PublishBatch:output_type -> doorstep.v1.PublishBatchResponse
-	6,  // 14: doorstep.v1.IngestService.PublishStream:output_type -> doorstep.v1.PublishStreamResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 3: doorstep.v1.PublishResponse.warnings:type_name -> doorstep.v1.FieldViolation
+	0,  // 4: doorstep.v1.PublishBatchRequest.events:type_name -> doorstep.v1.Event
+	8,  // 5: doorstep.v1.PublishBatchResponse.results:type_name -> doorstep.v1.PublishResult
+	0,  // 6: doorstep.v1.PublishStreamRequest.event:type_name -> doorstep.v1.Event
+	0,  // 7: doorstep.v1.PublishStreamRequest.events:type_name -> doorstep.v1.Event
+	8,  // 8: doorstep.v1.PublishStreamResponse.result:type_name -> doorstep.v1.PublishResult
+	7,  // 9: doorstep.v1.PublishStreamResponse.acknowledgements:type_name -> doorstep.v1.Acknowledgement
+	8,  // 10: doorstep.v1.Acknowledgement.result:type_name -> doorstep.v1.PublishResult
+	9,  // 11: doorstep.v1.PublishResult.error:type_name -> doorstep.v1.PublishError
+	10, // 12: doorstep.v1.PublishResult.warnings:type_name -> doorstep.v1.FieldViolation
+	10, // 13: doorstep.v1.PublishError.violations:type_name -> doorstep.v1.FieldViolation
+	1,  // 14: doorstep.v1.IngestService.Publish:input_type -> doorstep.v1.PublishRequest
+	3,  // 15: doorstep.v1.IngestService.PublishBatch:input_type -> doorstep.v1.PublishBatchRequest
+	5,  // 16: doorstep.v1.IngestService.PublishStream:input_type -> doorstep.v1.PublishStreamRequest
+	2,  // 17: doorstep.v1.IngestService.Publish:output_type -> doorstep.v1.PublishResponse
+	4,  // 18: doorstep.v1.IngestService.PublishBatch:output_type -> doorstep.v1.PublishBatchResponse
+	6,  // 19: doorstep.v1.IngestService.PublishStream:output_type -> doorstep.v1.PublishStreamResponse
+	17, // [17:20] is the sub-list for method output_type
+	14, // [14:17] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_doorstep_v1_ingest_proto_init() }
@@ -688,7 +794,7 @@ func file_doorstep_v1_ingest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_doorstep_v1_ingest_proto_rawDesc), len(file_doorstep_v1_ingest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

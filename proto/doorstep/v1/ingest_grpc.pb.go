@@ -42,8 +42,10 @@ type IngestServiceClient interface {
 	Publish(ctx context.Context, in *PublishRequest, opts ...grpc.CallOption) (*PublishResponse, error)
 	// PublishBatch takes up to 1,000 events and 8 MiB; each has a result of its own.
 	PublishBatch(ctx context.Context, in *PublishBatchRequest, opts ...grpc.CallOption) (*PublishBatchResponse, error)
-	// PublishStream takes any number of events and acknowledges each by its sequence. Answers
-	// come in the order in which the events became durable.
+	// PublishStream takes any number of events, one or several a message, and acknowledges each by its
+	// sequence. Answers come in the order in which the events became durable. The header metadata
+	// "doorstep-stream-events" of the answer says how many events a message may carry; a server that
+	// does not say so takes one, in PublishStreamRequest.event.
 	PublishStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[PublishStreamRequest, PublishStreamResponse], error)
 }
 
@@ -106,8 +108,10 @@ type IngestServiceServer interface {
 	Publish(context.Context, *PublishRequest) (*PublishResponse, error)
 	// PublishBatch takes up to 1,000 events and 8 MiB; each has a result of its own.
 	PublishBatch(context.Context, *PublishBatchRequest) (*PublishBatchResponse, error)
-	// PublishStream takes any number of events and acknowledges each by its sequence. Answers
-	// come in the order in which the events became durable.
+	// PublishStream takes any number of events, one or several a message, and acknowledges each by its
+	// sequence. Answers come in the order in which the events became durable. The header metadata
+	// "doorstep-stream-events" of the answer says how many events a message may carry; a server that
+	// does not say so takes one, in PublishStreamRequest.event.
 	PublishStream(grpc.BidiStreamingServer[PublishStreamRequest, PublishStreamResponse]) error
 	mustEmbedUnimplementedIngestServiceServer()
 }

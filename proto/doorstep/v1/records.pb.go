@@ -439,6 +439,7 @@ const (
 	PayloadFormat_PAYLOAD_FORMAT_STANDARD    PayloadFormat = 2
 	PayloadFormat_PAYLOAD_FORMAT_CLOUDEVENTS PayloadFormat = 3
 	PayloadFormat_PAYLOAD_FORMAT_THIN        PayloadFormat = 4
+	PayloadFormat_PAYLOAD_FORMAT_HOOK        PayloadFormat = 5
 )
 
 // Enum value maps for PayloadFormat.
@@ -449,6 +450,7 @@ var (
 		2: "PAYLOAD_FORMAT_STANDARD",
 		3: "PAYLOAD_FORMAT_CLOUDEVENTS",
 		4: "PAYLOAD_FORMAT_THIN",
+		5: "PAYLOAD_FORMAT_HOOK",
 	}
 	PayloadFormat_value = map[string]int32{
 		"PAYLOAD_FORMAT_UNSPECIFIED": 0,
@@ -456,6 +458,7 @@ var (
 		"PAYLOAD_FORMAT_STANDARD":    2,
 		"PAYLOAD_FORMAT_CLOUDEVENTS": 3,
 		"PAYLOAD_FORMAT_THIN":        4,
+		"PAYLOAD_FORMAT_HOOK":        5,
 	}
 )
 
@@ -896,10 +899,14 @@ type AttemptRecord struct {
 	WebhookGeneration uint64    `protobuf:"varint,26,opt,name=webhook_generation,json=webhookGeneration,proto3" json:"webhook_generation,omitempty"`
 	// The sender that made it.
 	Instance string `protobuf:"bytes,27,opt,name=instance,proto3" json:"instance,omitempty"`
-	// How many webhooks were cut (kind CAPPED).
-	Count         uint32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
-	TraceContext  string `protobuf:"bytes,29,opt,name=trace_context,json=traceContext,proto3" json:"trace_context,omitempty"`
-	ReceivedAt    int64  `protobuf:"varint,30,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	// How many webhooks were cut (kind CAPPED); how often the condition failed, as counted under counter (CONDITION_ERROR).
+	Count        uint32 `protobuf:"varint,28,opt,name=count,proto3" json:"count,omitempty"`
+	TraceContext string `protobuf:"bytes,29,opt,name=trace_context,json=traceContext,proto3" json:"trace_context,omitempty"`
+	ReceivedAt   int64  `protobuf:"varint,30,opt,name=received_at,json=receivedAt,proto3" json:"received_at,omitempty"`
+	// Of a CONDITION_ERROR: names what counts. A counter only grows, so the largest count of each is the last.
+	Counter string `protobuf:"bytes,31,opt,name=counter,proto3" json:"counter,omitempty"`
+	// Of a CONDITION_ERROR: the key of the condition that failed.
+	Condition     string `protobuf:"bytes,32,opt,name=condition,proto3" json:"condition,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1142,6 +1149,20 @@ func (x *AttemptRecord) GetReceivedAt() int64 {
 		return x.ReceivedAt
 	}
 	return 0
+}
+
+func (x *AttemptRecord) GetCounter() string {
+	if x != nil {
+		return x.Counter
+	}
+	return ""
+}
+
+func (x *AttemptRecord) GetCondition() string {
+	if x != nil {
+		return x.Condition
+	}
+	return ""
 }
 
 type Header struct {
@@ -2473,7 +2494,9 @@ type Policy struct {
 	// "console" or "any".
 	Reactivation string `protobuf:"bytes,6,opt,name=reactivation,proto3" json:"reactivation,omitempty"`
 	// Whether attempts keep the body and the headers of receivers' answers; absent: they do.
-	KeepAnswers   *bool `protobuf:"varint,7,opt,name=keep_answers,json=keepAnswers,proto3,oneof" json:"keep_answers,omitempty"`
+	KeepAnswers *bool `protobuf:"varint,7,opt,name=keep_answers,json=keepAnswers,proto3,oneof" json:"keep_answers,omitempty"`
+	// What becomes of events whose data does not fit their type's schema: "reject", "warn" or "off"; empty: "off".
+	Validate      string `protobuf:"bytes,8,opt,name=validate,proto3" json:"validate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2555,6 +2578,13 @@ func (x *Policy) GetKeepAnswers() bool {
 		return *x.KeepAnswers
 	}
 	return false
+}
+
+func (x *Policy) GetValidate() string {
+	if x != nil {
+		return x.Validate
+	}
+	return ""
 }
 
 // ApiKey lets a caller in. The key itself is known to its holder only.
@@ -2784,8 +2814,12 @@ type EventType struct {
 	Schema     []byte `protobuf:"bytes,6,opt,name=schema,proto3" json:"schema,omitempty"`
 	Example    []byte `protobuf:"bytes,7,opt,name=example,proto3" json:"example,omitempty"`
 	Deprecated bool   `protobuf:"varint,8,opt,name=deprecated,proto3" json:"deprecated,omitempty"`
-	// Attributes that filters may name; empty: any.
-	Attributes    []string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// Attributes that filters may name; once a type of the catalogue has any, filters may name no others.
+	Attributes []string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty"`
+	// The profile that brought it; empty: the tenant's own.
+	Profile       string `protobuf:"bytes,10,opt,name=profile,proto3" json:"profile,omitempty"`
+	CreatedAt     int64  `protobuf:"varint,11,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	UpdatedAt     int64  `protobuf:"varint,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2881,6 +2915,27 @@ func (x *EventType) GetAttributes() []string {
 		return x.Attributes
 	}
 	return nil
+}
+
+func (x *EventType) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
+func (x *EventType) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *EventType) GetUpdatedAt() int64 {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return 0
 }
 
 // JobRecord is the value of `jobs`: the progress of a resend, recover or release over many deliveries.
@@ -3148,7 +3203,7 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\fsuspended_at\x18\x13 \x01(\x03R\vsuspendedAt\x12-\n" +
 	"\x12external_reference\x18\x14 \x01(\tR\x11externalReference\x12<\n" +
 	"\x0efirst_position\x18\x15 \x01(\v2\x15.doorstep.v1.PositionR\rfirstPosition\x12\x19\n" +
-	"\bput_offs\x18\x16 \x01(\rR\aputOffs\"\xae\b\n" +
+	"\bput_offs\x18\x16 \x01(\rR\aputOffs\"\xe6\b\n" +
 	"\rAttemptRecord\x12,\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x18.doorstep.v1.AttemptKindR\x04kind\x12\x1f\n" +
 	"\vdelivery_id\x18\x02 \x01(\tR\n" +
@@ -3188,7 +3243,9 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\x05count\x18\x1c \x01(\rR\x05count\x12#\n" +
 	"\rtrace_context\x18\x1d \x01(\tR\ftraceContext\x12\x1f\n" +
 	"\vreceived_at\x18\x1e \x01(\x03R\n" +
-	"receivedAt\"2\n" +
+	"receivedAt\x12\x18\n" +
+	"\acounter\x18\x1f \x01(\tR\acounter\x12\x1c\n" +
+	"\tcondition\x18  \x01(\tR\tcondition\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\x93\x01\n" +
@@ -3348,7 +3405,7 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"updated_at\x18\t \x01(\x03R\tupdatedAt\x1a;\n" +
 	"\rFeaturesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\xa1\x03\n" +
+	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\xbd\x03\n" +
 	"\x06Policy\x12\"\n" +
 	"\n" +
 	"warn_after\x18\x01 \x01(\rH\x00R\twarnAfter\x88\x01\x01\x12(\n" +
@@ -3358,7 +3415,8 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"retryCount\x88\x01\x01\x12,\n" +
 	"\x0ftimeout_seconds\x18\x05 \x01(\rH\x04R\x0etimeoutSeconds\x88\x01\x01\x12\"\n" +
 	"\freactivation\x18\x06 \x01(\tR\freactivation\x12&\n" +
-	"\fkeep_answers\x18\a \x01(\bH\x05R\vkeepAnswers\x88\x01\x01B\r\n" +
+	"\fkeep_answers\x18\a \x01(\bH\x05R\vkeepAnswers\x88\x01\x01\x12\x1a\n" +
+	"\bvalidate\x18\b \x01(\tR\bvalidateB\r\n" +
 	"\v_warn_afterB\x10\n" +
 	"\x0e_disable_afterB\x19\n" +
 	"\x17_max_webhooks_per_eventB\x0e\n" +
@@ -3387,7 +3445,7 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\n" +
 	"created_at\x18\a \x01(\x03R\tcreatedAt\x12\x1d\n" +
 	"\n" +
-	"updated_at\x18\b \x01(\x03R\tupdatedAt\"\xf5\x01\n" +
+	"updated_at\x18\b \x01(\x03R\tupdatedAt\"\xcd\x02\n" +
 	"\tEventType\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x12\x14\n" +
@@ -3401,7 +3459,13 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"deprecated\x12\x1e\n" +
 	"\n" +
 	"attributes\x18\t \x03(\tR\n" +
-	"attributes\"\xaf\x02\n" +
+	"attributes\x12\x18\n" +
+	"\aprofile\x18\n" +
+	" \x01(\tR\aprofile\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\v \x01(\x03R\tcreatedAt\x12\x1d\n" +
+	"\n" +
+	"updated_at\x18\f \x01(\x03R\tupdatedAt\"\xaf\x02\n" +
 	"\tJobRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1d\n" +
@@ -3471,13 +3535,14 @@ const file_doorstep_v1_records_proto_rawDesc = "" +
 	"\x17MAIL_RESULT_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10MAIL_RESULT_SENT\x10\x01\x12\x14\n" +
 	"\x10MAIL_RESULT_KEPT\x10\x02\x12\x16\n" +
-	"\x12MAIL_RESULT_FAILED\x10\x03*\x9d\x01\n" +
+	"\x12MAIL_RESULT_FAILED\x10\x03*\xb6\x01\n" +
 	"\rPayloadFormat\x12\x1e\n" +
 	"\x1aPAYLOAD_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PAYLOAD_FORMAT_RAW\x10\x01\x12\x1b\n" +
 	"\x17PAYLOAD_FORMAT_STANDARD\x10\x02\x12\x1e\n" +
 	"\x1aPAYLOAD_FORMAT_CLOUDEVENTS\x10\x03\x12\x17\n" +
-	"\x13PAYLOAD_FORMAT_THIN\x10\x04B?Z=github.com/doorstep-dev/doorstep/proto/doorstep/v1;doorstepv1b\x06proto3"
+	"\x13PAYLOAD_FORMAT_THIN\x10\x04\x12\x17\n" +
+	"\x13PAYLOAD_FORMAT_HOOK\x10\x05B?Z=github.com/doorstep-dev/doorstep/proto/doorstep/v1;doorstepv1b\x06proto3"
 
 var (
 	file_doorstep_v1_records_proto_rawDescOnce sync.Once

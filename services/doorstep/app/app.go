@@ -27,6 +27,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/process"
 	"github.com/doorstep-dev/doorstep/pkg/sqlhistory"
 	"github.com/doorstep-dev/doorstep/pkg/sqlstore"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/ingest"
 	"github.com/doorstep-dev/doorstep/services/matcher"
@@ -45,11 +46,15 @@ const readyEvery = 10 * time.Millisecond
 type App struct {
 	log     *slog.Logger
 	stores  *embedded.Servers
+	spans   *trace.Provider
 	kafka   kafka.Config
 	admin   *process.Admin
+	metrics *prometheus.Registry
 	ingest  *ingest.Service
 	console *console.Service
 	parts   []process.Component
+	scheme  string // of URL
+	grpcTLS bool
 
 	mu       sync.Mutex
 	firstKey string
@@ -75,12 +80,19 @@ const (
 // follow: it frees what New took.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 	metrics := obs.Registry()
-	a := &App{log: log, admin: process.NewAdmin(metrics)}
+	a := &App{log: log, scheme: "http://", admin: process.NewAdmin(metrics), metrics: metrics}
+	metrics.MustRegister(a.admin)
 	if err := a.openStores(ctx, &cfg, metrics); err != nil {
 		return nil, err
 	}
 	a.kafka = cfg.Kafka
 	err := applyTopics(ctx, cfg.Kafka, log)
+	if err == nil {
+		a.spans, err = trace.Open(ctx, log.With("service", "traces"), metrics)
+	}
+	if err == nil {
+		err = a.trace(&cfg)
+	}
 	if err == nil {
 		err = a.makeServices(cfg, metrics)
 	}
@@ -89,6 +101,18 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*App, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// trace gives the services that have spans what makes them.
+func (a *App) trace(cfg *Config) (err error) {
+	for service, tracer := range map[string]**trace.Tracer{
+		"ingest": &cfg.Ingest.Publish.Trace, "console": &cfg.Console.Publish.Trace, "matcher": &cfg.Matcher.Trace, "sender": &cfg.Sender.Trace,
+	} {
+		if *tracer, err = a.spans.Tracer(service); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandon frees what was made before something failed: services free what they have when their Run
@@ -180,7 +204,12 @@ func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error
 		return err
 	}
 	in := cfg.Ingest
-	in.Kafka, in.Room = cfg.Kafka, a.stores.Room
+	in.Kafka, in.TLS, in.Room = cfg.Kafka, cfg.TLS, a.stores.Room
+	serving, err := in.TLS.Of("grpc", in.OwnTLS, in.ClientCAFile)
+	if err != nil {
+		return err
+	}
+	a.grpcTLS = serving.CertFile != ""
 	if a.ingest, err = add(a, "ingest", stageIntake, metrics, in, ingest.New); err != nil {
 		return err
 	}
@@ -198,9 +227,13 @@ func (a *App) makeServices(cfg Config, metrics prometheus.Registerer) (err error
 func (a *App) consoleConfig(cfg Config) console.Config {
 	c := cfg.Console
 	c.Kafka, c.SQL, c.History, c.Egress, c.Sealing, c.Room = cfg.Kafka, cfg.SQL, cfg.history, cfg.Egress, cfg.Sealing, a.stores.Room
-	c.PublicURL = cfg.Notifier.ConsoleURL
+	c.TLS = cfg.TLS
+	if serving, err := c.Serving(); err == nil && serving.CertFile != "" { // New says what is wrong with it
+		a.scheme = "https://"
+	}
+	c.PublicURL, c.Redis = cfg.Notifier.ConsoleURL, cfg.Redis
 	if _, port, err := net.SplitHostPort(c.HTTP); c.PublicURL == "" && err == nil && port != "0" {
-		c.PublicURL = "http://" + local(c.HTTP)
+		c.PublicURL = a.scheme + local(c.HTTP)
 	}
 	mount, told := c.Mount, c.FirstKey
 	c.Mount = func(mux *http.ServeMux) {
@@ -238,7 +271,8 @@ func add[C any, S service](a *App, name string, stage int, metrics prometheus.Re
 // Should the embedded log not be writable any more, Run returns at once why, and what ran still does: nothing
 // that it did could be noted, and the caller should exit.
 func (a *App) Run(ctx context.Context, beside ...process.Component) error {
-	parts := append(append(beside, a.parts...), process.Component{Name: "stores", Stage: stageStores, Run: a.stores.Run})
+	parts := append(append(beside, a.parts...), process.Component{Name: "stores", Stage: stageStores, Run: a.stores.Run},
+		process.Component{Name: "traces", Stage: stageStores, Run: a.spans.Run})
 	ended := make(chan error, 1)
 	go func() { ended <- process.Run(ctx, process.Config{Log: a.log}, parts...) }()
 	select {
@@ -275,11 +309,16 @@ func notReady(r process.Readiness, err error) error {
 	return err
 }
 
-// URL is where REST, /healthz, /readyz and /metrics answer, e.g. http://127.0.0.1:8080.
-func (a *App) URL() string { return "http://" + local(a.console.Addr()) }
+// URL is where REST, /healthz, /readyz and /metrics answer, e.g. http://127.0.0.1:8080, or https:// with TLS.
+func (a *App) URL() string { return a.scheme + local(a.console.Addr()) }
 
-// GRPC is where producers publish, host:port.
-func (a *App) GRPC() string { return local(a.ingest.Addr()) }
+// GRPC is where producers publish, host:port, with https:// before it if they need TLS.
+func (a *App) GRPC() string {
+	if a.grpcTLS {
+		return "https://" + local(a.ingest.Addr())
+	}
+	return local(a.ingest.Addr())
+}
 
 // local is an address that this machine can dial: for all of its addresses, loopback.
 func local(addr string) string {
@@ -292,6 +331,9 @@ func local(addr string) string {
 
 // Kafka is where the log is, embedded or not, and how its topics are named.
 func (a *App) Kafka() kafka.Config { return a.kafka }
+
+// Metrics is what /metrics shows.
+func (a *App) Metrics() *prometheus.Registry { return a.metrics }
 
 // Key is the platform key that was generated at this start, known once WaitReady has returned; empty
 // if there was one already or the settings named one.

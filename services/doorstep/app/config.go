@@ -31,6 +31,7 @@ type Config struct {
 	Mail     mail.Config       // URL empty: mails are kept
 	Egress   egress.Policy
 	Sealing  credentials.SealingKeys // none: secrets are stored as they are
+	TLS      credentials.ServerTLS   // of both listeners; none: they are plain
 	Instance string
 
 	// The services' own settings; what they share (stores, egress, instance, room) is put in by New.
@@ -64,7 +65,7 @@ func Of(s settings.Services) (Config, error) {
 	}
 	return Config{
 		Kafka: kafka.Config(s.Kafka), Redis: redisstate.Config(s.Redis), SQL: sqldb.Config(s.SQL),
-		Mail: mail.Config(s.Mail), Egress: policy, Sealing: credentials.SealingKeys(s.Sealing), Instance: s.Instance.Name,
+		Mail: mail.Config(s.Mail), Egress: policy, Sealing: credentials.SealingKeys(s.Sealing), TLS: credentials.ServerTLS(s.TLS), Instance: s.Instance.Name,
 		Ingest: ingest.Config(s.Ingest), Matcher: matcher.Config(s.Matcher), Sender: sender.Config(s.Sender),
 		Recorder: recorder.Config(s.Recorder), Notifier: notifier.Config(s.Notifier), Console: console.Config(s.Console),
 	}, nil

@@ -25,11 +25,14 @@ type Servers struct {
 	Kafka    string // host:port, comma separated
 	Redis    string // URL
 	Postgres string // URL
+	// ACLs are the same brokers where ACLs hold (`servers up --acls`): each process signs in there as its service and may do
+	// what `doorstep topics acls` says. Empty: at Kafka everybody may do everything.
+	ACLs string
 }
 
-// FromEnv are the servers that TEST_KAFKA, TEST_REDIS and TEST_POSTGRES name, and whether all are.
+// FromEnv are the servers that TEST_KAFKA, TEST_REDIS and TEST_POSTGRES name, and whether all are; and TEST_KAFKA_ACLS.
 func FromEnv() (Servers, bool) {
-	s := Servers{os.Getenv("TEST_KAFKA"), os.Getenv("TEST_REDIS"), os.Getenv("TEST_POSTGRES")}
+	s := Servers{os.Getenv("TEST_KAFKA"), os.Getenv("TEST_REDIS"), os.Getenv("TEST_POSTGRES"), os.Getenv("TEST_KAFKA_ACLS")}
 	return s, s.Kafka != "" && s.Redis != "" && s.Postgres != ""
 }
 
@@ -42,6 +45,7 @@ type Config struct {
 	Services []string          // that run from the start; nil: all
 	Replicas map[string]int    // of each service; 1 where none is named
 	Env      map[string]string // settings of all processes
+	ACLs     []string          // further flags of the `doorstep topics acls` that makes them, where they hold
 	// EnvOf gives settings of one process, by its name, which take the place of those of all. May be nil.
 	EnvOf func(process string) map[string]string
 }
@@ -84,10 +88,13 @@ func Build(dir string) (string, error) {
 // Start makes the topics and starts every process; they are ready when it returns.
 func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	c := &Cluster{cfg: cfg}
-	apply := exec.CommandContext(ctx, cfg.Program, "topics", "apply")
-	apply.Env = c.env()
-	if out, err := apply.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("topics apply: %w: %s", err, out)
+	if cfg.Servers.ACLs != "" {
+		if err := c.allow(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := c.Do(ctx, "topics", "topics", "apply"); err != nil {
+		return nil, err
 	}
 	run := cfg.Services
 	if run == nil {
@@ -120,10 +127,31 @@ func (c *Cluster) Add(service string) (*Process, error) {
 	return p, p.Start()
 }
 
-func (c *Cluster) env() []string {
+// allow makes the ACLs, as somebody who may.
+func (c *Cluster) allow(ctx context.Context) error {
+	_, err := c.Do(ctx, "", append([]string{"topics", "acls", "--apply", "--principal=User:{service}"}, c.cfg.ACLs...)...)
+	return err
+}
+
+// Do runs the program once, e.g. for "topics apply", with the settings of all processes, and returns what it prints. as is whom it
+// signs in as where ACLs hold; empty: nobody, who may do everything.
+func (c *Cluster) Do(ctx context.Context, as string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.cfg.Program, args...)
+	cmd.Env = c.env(as)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("doorstep %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
+}
+
+func (c *Cluster) env(as string) []string {
 	env := append(os.Environ(),
 		"DOORSTEP_KAFKA_BROKERS="+c.cfg.Servers.Kafka, "DOORSTEP_REDIS_URL="+c.cfg.Servers.Redis,
-		"DOORSTEP_POSTGRES_URL="+c.cfg.Servers.Postgres, "DOORSTEP_BOOTSTRAP_KEY="+c.cfg.Key)
+		"DOORSTEP_POSTGRES_URL="+c.cfg.Servers.Postgres, "DOORSTEP_BOOTSTRAP_KEY="+c.cfg.Key, "DOORSTEP_CONSOLE_RATE_LIMIT=0")
+	if c.cfg.Servers.ACLs != "" && as != "" {
+		env = append(env, "DOORSTEP_KAFKA_BROKERS="+c.cfg.Servers.ACLs, "DOORSTEP_KAFKA_SASL=PLAIN", "DOORSTEP_KAFKA_USER="+as, "DOORSTEP_KAFKA_PASSWORD="+as)
+	}
 	for k, v := range c.cfg.Env {
 		env = append(env, k+"="+v)
 	}
@@ -137,7 +165,7 @@ func (c *Cluster) newProcess(service string, i int) (*Process, error) {
 	if p.admin, err = freeAddr(); err != nil {
 		return nil, err
 	}
-	p.env = append(c.env(), "DOORSTEP_INSTANCE="+name, "DOORSTEP_ADMIN_ADDR="+p.admin)
+	p.env = append(c.env(service), "DOORSTEP_INSTANCE="+name, "DOORSTEP_ADMIN_ADDR="+p.admin)
 	if c.cfg.EnvOf != nil {
 		for k, v := range c.cfg.EnvOf(name) {
 			p.env = append(p.env, k+"="+v)
@@ -160,6 +188,16 @@ func freeAddr() (string, error) {
 		return "", err
 	}
 	return l.Addr().String(), l.Close()
+}
+
+// Use makes another build of the program that which Do and Add take; processes go on with theirs.
+func (c *Cluster) Use(program string) { c.cfg.Program = program }
+
+// Use makes another build of the program that which the process runs from its next start.
+func (p *Process) Use(program string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.program = program
 }
 
 // Of are the processes of a service.
@@ -269,7 +307,7 @@ func (p *Process) ask(ctx context.Context, path string) (status int, body string
 	return resp.StatusCode, string(b), err
 }
 
-// Admin is where the process's /metrics, /readyz and profiles answer, host:port.
+// Admin is where the process's /metrics and /readyz answer, host:port.
 func (p *Process) Admin() string { return p.admin }
 
 // ID is the process's id, 0 while it does not run.
@@ -333,6 +371,9 @@ func (p *Process) Exited() bool {
 	}
 	return false
 }
+
+// Log is the file that the process logs to, over all its restarts.
+func (p *Process) Log() string { return p.log }
 
 func (p *Process) tail() string {
 	b, _ := os.ReadFile(p.log)

@@ -61,7 +61,7 @@ func (l *Local) Env(name string) string { return l.env[name] }
 
 // Servers are the addresses.
 func (l *Local) Servers() Servers {
-	return Servers{Kafka: l.env["TEST_KAFKA"], Redis: l.env["TEST_REDIS"], Postgres: l.env["TEST_POSTGRES"]}
+	return Servers{Kafka: l.env["TEST_KAFKA"], Redis: l.env["TEST_REDIS"], Postgres: l.env["TEST_POSTGRES"], ACLs: l.env["TEST_KAFKA_ACLS"]}
 }
 
 // Down ends the servers and forgets their data.

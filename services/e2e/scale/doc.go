@@ -5,6 +5,8 @@
 //     busy, the rate follows their number.
 //   - a head that is stuck: with a million deliveries finished behind one that is not, or a thousand that are not,
 //     kill -9 repeats what was in flight and what finished since the last commit, and loses nothing.
+//   - a metric decides: senders go 1, 3, 1 as an autoscaler that sums doorstep_sender_required_replicas has it, beside receivers
+//     that hang throughout; every delivery is received once.
 //   - memory: a million deliveries that wait, most of them for receivers that hang, fit into 300 MiB, cost a
 //     bounded number of rewrites, and hold up nobody else.
 //

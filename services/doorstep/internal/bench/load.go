@@ -218,7 +218,11 @@ func hasAll(s string, parts []string) bool {
 
 // get asks a process's admin address. The caller closes the body.
 func get(ctx context.Context, p *Process, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Admin()+path, nil)
+	addr := p.admin
+	if strings.HasPrefix(path, "/debug/pprof/") {
+		addr = p.pprof
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
+	"github.com/doorstep-dev/doorstep/proto/producer"
+	"golang.org/x/sync/errgroup"
 )
 
 // errEnough ends a load: there is nothing more to publish.
@@ -22,64 +20,44 @@ var errEnough = errors.New("enough")
 // stream publishes over as many streams until next says errEnough, and returns once every event is acknowledged, which
 // accepted counts. next is called by all streams at once; it may wait.
 func (p *publisher) stream(ctx context.Context, streams int, accepted *atomic.Int64, next func(context.Context) (*pb.Event, error)) error {
-	all, ctx := errgroup.WithContext(p.with(ctx))
-	var sent atomic.Int64
-	before := accepted.Load()
+	all, ctx := errgroup.WithContext(ctx)
 	for range streams {
-		all.Go(func() error { return p.streamOne(ctx, &sent, accepted, next) })
+		all.Go(func() error { return p.streamOne(ctx, accepted, next) })
 	}
 	if err := all.Wait(); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	if n := accepted.Load() - before; n != sent.Load() {
-		return fmt.Errorf("publish: %d of %d events were acknowledged", n, sent.Load())
-	}
 	return nil
 }
 
-func (p *publisher) streamOne(ctx context.Context, sent, accepted *atomic.Int64, next func(context.Context) (*pb.Event, error)) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	call, err := p.client.PublishStream(ctx)
+func (p *publisher) streamOne(ctx context.Context, accepted *atomic.Int64, next func(context.Context) (*pb.Event, error)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stream, err := p.producer.NewStream(producer.StreamOptions{})
 	if err != nil {
 		return err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- countAcks(call, accepted) }()
-	for sequence := uint64(1); ; sequence++ {
-		event, err := next(ctx)
-		if errors.Is(err, errEnough) {
-			break
+	done := func(r producer.Result) {
+		if r.Err != nil {
+			cancel(fmt.Errorf("event %s: %w", r.ID, r.Err))
+			return
 		}
-		if err != nil {
-			return err
-		}
-		sent.Add(1)
-		if err := call.Send(&pb.PublishStreamRequest{Sequence: sequence, Event: event}); err != nil {
-			return errors.Join(err, <-ended) // Send says EOF, the other side why
+		accepted.Add(1)
+	}
+	for err == nil && ctx.Err() == nil {
+		var event *pb.Event
+		if event, err = next(ctx); err == nil {
+			err = stream.Send(ctx, event, done)
 		}
 	}
-	if err := call.CloseSend(); err != nil {
-		return err
+	if errors.Is(err, errEnough) {
+		err = nil
 	}
-	return <-ended
-}
-
-// countAcks reads a stream to its end. It errs if an event was refused.
-func countAcks(call grpc.BidiStreamingClient[pb.PublishStreamRequest, pb.PublishStreamResponse], n *atomic.Int64) error {
-	for {
-		answer, err := call.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if e := answer.GetResult().GetError(); e != nil {
-			return fmt.Errorf("an event was refused: %s", e.GetMessage())
-		}
-		n.Add(1)
+	err = errors.Join(err, stream.Close(ctx))
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
 	}
+	return err
 }
 
 // gate keeps what is under way within a bound: a closed loop.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
+	"github.com/doorstep-dev/doorstep/proto/producer"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/client"
 )
 
@@ -215,11 +217,12 @@ func numbered(kind string, n int) (paths []string) {
 	return paths
 }
 
-// publisher publishes over gRPC.
+// publisher publishes over gRPC: calls by the generated client, streams as producers do.
 type publisher struct {
-	conn   *grpc.ClientConn
-	client pb.IngestServiceClient
-	key    string
+	conn     *grpc.ClientConn
+	client   pb.IngestServiceClient
+	producer *producer.Client
+	key      string
 }
 
 func newPublisher(addr, key string) (*publisher, error) {
@@ -227,10 +230,15 @@ func newPublisher(addr, key string) (*publisher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("publish: %w", err)
 	}
-	return &publisher{conn, pb.NewIngestServiceClient(conn), key}, nil
+	// What goes wrong is a fault of the case: nothing is tried again.
+	client, err := producer.New(addr, producer.Options{Key: key, Plain: true, RetryFor: -1})
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &publisher{conn, pb.NewIngestServiceClient(conn), client, key}, nil
 }
 
-func (p *publisher) close() { _ = p.conn.Close() }
+func (p *publisher) close() { _ = errors.Join(p.producer.Close(), p.conn.Close()) }
 
 // with is ctx with the key for calls.
 func (p *publisher) with(ctx context.Context) context.Context {

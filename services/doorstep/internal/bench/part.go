@@ -19,7 +19,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/process"
 )
 
-// Parts are the processes of a bench that are not services of the product. Each answers /readyz, /metrics and profiles at admin.
+// Parts are the processes of a bench that are not services of the product. Each answers /readyz and /metrics at admin.
 
 // Stores are the addresses of embedded stores.
 type Stores struct {

@@ -30,12 +30,12 @@ const (
 type Process struct {
 	Name string
 
-	http, grpc, admin string
-	log               string
-	began             time.Time
-	ready             time.Duration
-	cmd               *exec.Cmd
-	ended             chan struct{} // closed once it has ended and is waited for
+	http, grpc, admin, pprof string
+	log                      string
+	began                    time.Time
+	ready                    time.Duration
+	cmd                      *exec.Cmd
+	ended                    chan struct{} // closed once it has ended and is waited for
 
 	mu    sync.Mutex
 	asked bool // to end
@@ -47,7 +47,7 @@ func (p *Process) HTTP() string { return p.http }
 // GRPC is where the process serves its DOORSTEP_GRPC_ADDR, host:port, if it does.
 func (p *Process) GRPC() string { return p.grpc }
 
-// Admin is where /readyz, /metrics and, but for `doorstep up`, profiles answer, host:port.
+// Admin is where /readyz and /metrics answer, host:port.
 func (p *Process) Admin() string { return p.admin }
 
 // Began is when the process was started.
@@ -150,7 +150,7 @@ func (l launch) start(ctx context.Context, t *thread) (*Process, error) {
 // try starts a child once. Where it errs, the process that it returns still has to be ended, if there is one.
 func (l launch) try(ctx context.Context, t *thread) (*Process, error) {
 	p := &Process{Name: l.name, log: filepath.Join(l.dir, l.name+".log"), ended: make(chan struct{})}
-	for _, addr := range []*string{&p.http, &p.grpc, &p.admin} {
+	for _, addr := range []*string{&p.http, &p.grpc, &p.admin, &p.pprof} {
 		var err error
 		if *addr, err = freeAddr(); err != nil {
 			return nil, fmt.Errorf("start %s: %w", l.name, err)
@@ -165,8 +165,8 @@ func (l launch) try(ctx context.Context, t *thread) (*Process, error) {
 	}
 	defer out.Close()
 	p.cmd = exec.Command(l.program, l.args...) //nolint:gosec,noctx // this program; it ends by Stop and Kill
-	p.cmd.Env = append(withoutOurs(os.Environ()), "DOORSTEP_ADMIN_ADDR="+p.admin, "DOORSTEP_HTTP_ADDR="+p.http, "DOORSTEP_GRPC_ADDR="+p.grpc,
-		"DOORSTEP_ALLOW_NETWORKS=127.0.0.0/8", "DOORSTEP_ALLOW_HTTP=true", "DOORSTEP_INSTANCE="+l.name)
+	p.cmd.Env = append(withoutOurs(os.Environ()), "DOORSTEP_ADMIN_ADDR="+p.admin, "DOORSTEP_HTTP_ADDR="+p.http, "DOORSTEP_GRPC_ADDR="+p.grpc, "DOORSTEP_PPROF_ADDR="+p.pprof,
+		"DOORSTEP_ALLOW_NETWORKS=127.0.0.0/8", "DOORSTEP_ALLOW_HTTP=true", "DOORSTEP_CONSOLE_RATE_LIMIT=0", "DOORSTEP_INSTANCE="+l.name)
 	p.cmd.Env = append(p.cmd.Env, l.env...)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.SysProcAttr = attributes()

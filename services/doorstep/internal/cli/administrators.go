@@ -2,10 +2,9 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -43,27 +42,18 @@ func (a administrator) told() string {
 const allNotices = "all"
 
 type administratorsListCmd struct {
-	rest `embed:""`
+	listed `embed:""`
 }
 
 // Run prints a table of the administrators.
 func (c *administratorsListCmd) Run(ctx context.Context, streams IO) error {
-	raw, err := all[json.RawMessage](ctx, c.rest, "administrators", nil)
-	if err != nil {
-		return err
-	}
-	if done, err := c.Output.json(streams.Out, raw); done {
-		return err
-	}
-	rows := make([][]string, len(raw))
-	for i, b := range raw {
-		var a administrator
-		if err := json.Unmarshal(b, &a); err != nil {
-			return fmt.Errorf("administrator %d of the list: %w", i+1, err)
-		}
-		rows[i] = []string{a.ID, a.Email, a.Name, a.Language, a.told(), when(a.CreatedAt)}
-	}
-	return table(streams.Out, []string{"ID", "E-MAIL", "NAME", "LANGUAGE", "NOTICES", "CREATED"}, rows)
+	return printList(ctx, c.listed, streams, "administrators", nil, math.MaxInt,
+		column[administrator]{"ID", func(a administrator) string { return a.ID }},
+		column[administrator]{"E-MAIL", func(a administrator) string { return a.Email }},
+		column[administrator]{"NAME", func(a administrator) string { return a.Name }},
+		column[administrator]{"LANGUAGE", func(a administrator) string { return a.Language }},
+		column[administrator]{"NOTICES", administrator.told},
+		column[administrator]{"CREATED", func(a administrator) string { return when(a.CreatedAt) }})
 }
 
 type administratorsGetCmd struct {

@@ -34,6 +34,8 @@ type IO struct {
 
 // commands is the grammar. Services come first, as operators read it.
 type commands struct {
+	ShowVersion versionFlag `name:"version" hidden:""`
+
 	Config kong.ConfigFlag `name:"config" env:"DOORSTEP_CONFIG" placeholder:"FILE" help:"YAML file of settings, named as the flags; a section named as the command holds for it alone."`
 
 	Up       upCmd       `cmd:"" group:"services" help:"Run everything in one process. Stores without an address are embedded."`
@@ -46,16 +48,22 @@ type commands struct {
 
 	Topics     topicsCmd     `cmd:"" group:"setup" help:"Create or check the topics of the log."`
 	Migrate    migrateCmd    `cmd:"" group:"setup" help:"Bring the database to this version's schema."`
+	Health     healthCmd     `cmd:"" group:"setup" help:"Ask a service on this machine whether it is ready; exit code 1 if not."`
 	SealingKey sealingKeyCmd `cmd:"" group:"setup" help:"Print a new key for DOORSTEP_SEALING_KEYS, which seals webhooks' secrets where they are stored."`
 
 	Publish        publishCmd        `cmd:"" group:"client" help:"Publish one event, or a file of them."`
 	Webhooks       webhooksCmd       `cmd:"" group:"client" help:"List, show, create, change and delete webhooks."`
 	Deliveries     deliveriesCmd     `cmd:"" group:"client" help:"List, show and resend deliveries."`
-	Jobs           jobsCmd           `cmd:"" group:"client" help:"Show releases and discards of suspended deliveries."`
+	Recover        recoverCmd        `cmd:"" group:"client" help:"Send again what a webhook did not accept."`
+	Jobs           jobsCmd           `cmd:"" group:"client" help:"List, show, pause, resume and cancel releases, discards and recovers."`
+	Explain        explainCmd        `cmd:"" group:"client" help:"Say why an event went, or did not go, to a webhook."`
 	Tail           tailCmd           `cmd:"" group:"client" help:"Show attempts as they are made."`
 	Keys           keysCmd           `cmd:"" group:"client" help:"List, create and delete API keys."`
+	Profile        profileCmd        `cmd:"" group:"client" help:"List, show, apply and export profiles: a product's event types, policy and payload."`
+	EventTypes     eventTypesCmd     `cmd:"" group:"client" help:"List, show, apply, delete and export event types."`
 	Administrators administratorsCmd `cmd:"" group:"client" help:"List, show, add, change and remove those who are mailed."`
 	Mails          mailsCmd          `cmd:"" group:"client" help:"Show the mails to administrators."`
+	AuditLog       auditLogCmd       `cmd:"" group:"client" help:"Show who changed what."`
 	Audit          auditCmd          `cmd:"" group:"client" help:"Compare the log with the history and name every difference."`
 
 	Listen    listenCmd    `cmd:"" group:"tools" help:"Receive webhooks, verify their signatures and print them."`
@@ -152,6 +160,9 @@ func loadYAML(r io.Reader) (kong.Resolver, error) {
 		return nil, err
 	}
 	return kong.ResolverFunc(func(c *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+		if flag.Hidden { // --version is no setting, and a section "version" is that of its command
+			return nil, nil
+		}
 		value, err := file.Resolve(c, parent, flag)
 		if value == nil && err == nil {
 			value, err = file.Resolve(c, c.Path[0], flag)

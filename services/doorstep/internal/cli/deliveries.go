@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -55,7 +54,7 @@ func (r sentResult) answer() string {
 }
 
 type deliveriesListCmd struct {
-	rest      `embed:""`
+	paged     `embed:""`
 	Webhook   string   `placeholder:"ID" help:"Of this webhook."`
 	Event     string   `placeholder:"ID" help:"Of this event."`
 	Type      string   `placeholder:"TYPE" help:"Of events of this type, e.g. card.updated."`
@@ -63,8 +62,6 @@ type deliveriesListCmd struct {
 	Status    []string `placeholder:"STATUS" help:"With this status, again for more: pending, retrying, delivered, exhausted, suspended, cancelled, discarded, capped."`
 	Since     string   `placeholder:"TIME" help:"Received since then: RFC 3339, or so long ago, e.g. 90m, 2h or 3d."`
 	Until     string   `placeholder:"TIME" help:"Received before then, likewise."`
-	Limit     int      `default:"50" help:"How many at most."`
-	All       bool     `help:"All of them, however many."`
 }
 
 // query is what the API is asked.
@@ -85,9 +82,6 @@ func (c *deliveriesListCmd) query(now time.Time) (url.Values, error) {
 	}
 	filter(q, "filter[created_at][gte]", since)
 	filter(q, "filter[created_at][lt]", until)
-	if c.Limit < 1 {
-		return nil, usageError{errors.New("--limit: must be at least 1")}
-	}
 	return q, nil
 }
 
@@ -122,33 +116,27 @@ func (c *deliveriesListCmd) Run(ctx context.Context, streams IO) error {
 	if err != nil {
 		return err
 	}
-	most := c.Limit
-	if c.All {
-		most = math.MaxInt
-	}
-	raw, more, err := some[json.RawMessage](ctx, c.rest, "deliveries", query, most)
+	most, err := c.most()
 	if err != nil {
 		return err
 	}
-	if more {
-		fmt.Fprintf(streams.Err, "the %d newest; there are more: --limit or --all shows them\n", len(raw))
+	return printList(ctx, c.listed, streams, "deliveries", query, most,
+		column[sent]{"ID", func(d sent) string { return d.ID }},
+		column[sent]{"STATUS", func(d sent) string { return d.Status }},
+		column[sent]{"ATTEMPTS", func(d sent) string { return strconv.Itoa(d.AttemptCount) }},
+		column[sent]{"ANSWER", sent.answer},
+		column[sent]{"EVENT TYPE", func(d sent) string { return d.EventType }},
+		column[sent]{"CREATED", func(d sent) string { return when(d.CreatedAt) }},
+		column[sent]{"NEXT", func(d sent) string { return when(d.NextAttemptAt) }},
+		column[sent]{"WEBHOOK", func(d sent) string { return d.WebhookID }})
+}
+
+// answer is the result of the last attempt in a word; empty: none was made.
+func (d sent) answer() string {
+	if d.LastAttempt == nil {
+		return ""
 	}
-	if done, err := c.Output.json(streams.Out, raw); done {
-		return err
-	}
-	rows := make([][]string, len(raw))
-	for i, b := range raw {
-		var d sent
-		if err := json.Unmarshal(b, &d); err != nil {
-			return fmt.Errorf("delivery %d of the list: %w", i+1, err)
-		}
-		last := ""
-		if d.LastAttempt != nil {
-			last = d.LastAttempt.answer()
-		}
-		rows[i] = []string{d.ID, d.Status, strconv.Itoa(d.AttemptCount), last, d.EventType, when(d.CreatedAt), when(d.NextAttemptAt), d.WebhookID}
-	}
-	return table(streams.Out, []string{"ID", "STATUS", "ATTEMPTS", "ANSWER", "EVENT TYPE", "CREATED", "NEXT", "WEBHOOK"}, rows)
+	return d.LastAttempt.answer()
 }
 
 type deliveriesGetCmd struct {

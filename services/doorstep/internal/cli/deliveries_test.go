@@ -25,7 +25,7 @@ func TestDeliveriesList(t *testing.T) {
 		"GET /api/v1/deliveries?filter%5Bevent_id%5D=e1&filter%5Bevent_type%5D=card.updated&filter%5Bexternal_reference%5D=card-7&limit=2": `{"data":[{"id":"d1"},{"id":"d2"}],"meta":{"next_cursor":"c"}}`,
 	})
 	code, out, errs := run("", "deliveries", "list", "--limit", "1")
-	if code != 0 || errs != "the 1 newest; there are more: --limit or --all shows them\n" {
+	if code != 0 || errs != "the first 1 of the list; there are more: --limit or --all shows them\n" {
 		t.Fatalf("exit code %d, err %q", code, errs)
 	}
 	if first, _, _ := strings.Cut(out, "\n"); cmp.Diff(strings.Fields(first), []string{"ID", "STATUS", "ATTEMPTS", "ANSWER", "EVENT", "TYPE", "CREATED", "NEXT", "WEBHOOK"}) != "" {

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,6 +28,7 @@ type apiKey struct {
 	Key       string     `json:"key,omitempty"` // in the answer to its creation only
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+	LastUsed  *time.Time `json:"last_used_at,omitempty"`
 }
 
 func (k apiKey) owner() string {
@@ -37,7 +39,7 @@ func (k apiKey) owner() string {
 }
 
 type keysListCmd struct {
-	rest     `embed:""`
+	listed   `embed:""`
 	Platform bool `help:"The platform's own keys, not a tenant's."`
 }
 
@@ -47,18 +49,15 @@ func (c *keysListCmd) Run(ctx context.Context, streams IO) error {
 	if c.Platform {
 		query.Set("platform", "true")
 	}
-	keys, err := all[apiKey](ctx, c.rest, "api-keys", query)
-	if err != nil {
-		return err
-	}
-	if done, err := c.Output.json(streams.Out, keys); done {
-		return err
-	}
-	rows := make([][]string, len(keys))
-	for i, k := range keys {
-		rows[i] = []string{k.ID, k.Prefix + "...", k.Name, k.owner(), strings.Join(k.Scopes, ","), when(k.CreatedAt), when(k.ExpiresAt)}
-	}
-	return table(streams.Out, []string{"ID", "KEY", "NAME", "TENANT", "SCOPES", "CREATED", "EXPIRES"}, rows)
+	return printList(ctx, c.listed, streams, "api-keys", query, math.MaxInt,
+		column[apiKey]{"ID", func(k apiKey) string { return k.ID }},
+		column[apiKey]{"KEY", func(k apiKey) string { return k.Prefix + "..." }},
+		column[apiKey]{"NAME", func(k apiKey) string { return k.Name }},
+		column[apiKey]{"TENANT", apiKey.owner},
+		column[apiKey]{"SCOPES", func(k apiKey) string { return strings.Join(k.Scopes, ",") }},
+		column[apiKey]{"CREATED", func(k apiKey) string { return when(k.CreatedAt) }},
+		column[apiKey]{"EXPIRES", func(k apiKey) string { return when(k.ExpiresAt) }},
+		column[apiKey]{"LAST USED", func(k apiKey) string { return when(k.LastUsed) }})
 }
 
 type keysCreateCmd struct {

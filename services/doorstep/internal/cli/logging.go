@@ -6,6 +6,7 @@ import (
 
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 )
 
 // logging is what every long-running command has.
@@ -21,5 +22,6 @@ func (l logging) logger(w io.Writer) (*slog.Logger, error) {
 	}
 	obs.Libraries(log)
 	redisstate.LogTo(log)
+	trace.LogTo(log)
 	return log, nil
 }

@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,11 +11,9 @@ import (
 )
 
 type mailsCmd struct {
-	rest    `embed:""`
+	paged   `embed:""`
 	ID      string `arg:"" optional:"" help:"Show this mail whole."`
 	Webhook string `placeholder:"ID" help:"Of this webhook."`
-	Limit   int    `default:"50" help:"How many at most."`
-	All     bool   `help:"All of them, however many."`
 }
 
 // mailed is what is shown of a mail. JSON output shows all that the API gives.
@@ -37,39 +32,24 @@ type mailed struct {
 // Run prints a table of mails, or one mail.
 func (c *mailsCmd) Run(ctx context.Context, streams IO) error {
 	if c.ID != "" {
-		if c.Webhook != "" {
-			return usageError{errors.New("give either the id of a mail or --webhook")}
+		if c.Webhook != "" || c.Sort != nil || c.Filters != nil {
+			return usageError{errors.New("give either the id of a mail or what to list")}
 		}
 		return show(ctx, c.rest, streams, http.MethodGet, "mails/"+url.PathEscape(c.ID), nil, printMail)
 	}
-	if c.Limit < 1 {
-		return usageError{errors.New("--limit: must be at least 1")}
-	}
-	most := c.Limit
-	if c.All {
-		most = math.MaxInt
-	}
-	query := url.Values{}
-	filter(query, "filter[webhook_id]", c.Webhook)
-	raw, more, err := some[json.RawMessage](ctx, c.rest, "mails", query, most)
+	most, err := c.most()
 	if err != nil {
 		return err
 	}
-	if more {
-		fmt.Fprintf(streams.Err, "the %d newest; there are more: --limit or --all shows them\n", len(raw))
-	}
-	if done, err := c.Output.json(streams.Out, raw); done {
-		return err
-	}
-	rows := make([][]string, len(raw))
-	for i, b := range raw {
-		var m mailed
-		if err := json.Unmarshal(b, &m); err != nil {
-			return fmt.Errorf("mail %d of the list: %w", i+1, err)
-		}
-		rows[i] = []string{m.ID, when(m.MailedAt), m.Kind, m.To, m.Result, m.Subject}
-	}
-	return table(streams.Out, []string{"ID", "WHEN", "KIND", "TO", "RESULT", "SUBJECT"}, rows)
+	query := url.Values{}
+	filter(query, "filter[webhook_id]", c.Webhook)
+	return printList(ctx, c.listed, streams, "mails", query, most,
+		column[mailed]{"ID", func(m mailed) string { return m.ID }},
+		column[mailed]{"WHEN", func(m mailed) string { return when(m.MailedAt) }},
+		column[mailed]{"KIND", func(m mailed) string { return m.Kind }},
+		column[mailed]{"TO", func(m mailed) string { return m.To }},
+		column[mailed]{"RESULT", func(m mailed) string { return m.Result }},
+		column[mailed]{"SUBJECT", func(m mailed) string { return m.Subject }})
 }
 
 // printMail prints a mail as it was sent, with what came of it.

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	doorstepv1 "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
+	"github.com/doorstep-dev/doorstep/proto/producer"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/client"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/stream"
 )
@@ -59,13 +60,17 @@ func (c *publishCmd) Validate() error {
 func (c *publishCmd) Run(streams IO) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	conn, err := stream.Dial(c.GRPC, c.API.Key, c.API.Tenant)
+	secure, err := c.API.TLS.Config()
 	if err != nil {
 		return usageError{err}
 	}
-	defer conn.Close()
+	client, err := stream.Dial(c.GRPC, secure, c.API.Key, c.API.Tenant)
+	if err != nil {
+		return usageError{err}
+	}
+	defer client.Close()
 	if c.File == "" {
-		return c.publishOne(ctx, doorstepv1.NewIngestServiceClient(conn), streams)
+		return c.publishOne(ctx, client, streams)
 	}
 	in, size, err := c.open(streams.In)
 	if err != nil {
@@ -77,7 +82,7 @@ func (c *publishCmd) Run(streams IO) error {
 	tally := &tally{err: streams.Err, bar: bar}
 	source := &eventLines{in: bufio.NewReaderSize(bar.reader(in), 1<<16), told: tally.told}
 	start := time.Now()
-	err = stream.Publish(ctx, conn, c.InFlight, source.items(), tally.told)
+	err = stream.Publish(ctx, client, c.InFlight, source.items(), tally.told)
 	bar.clear()
 	if ctx.Err() != nil {
 		err = errStopped
@@ -85,7 +90,7 @@ func (c *publishCmd) Run(streams IO) error {
 	return errors.Join(tally.print(c.Output, streams.Out, time.Since(start)), source.err, err)
 }
 
-func (c *publishCmd) publishOne(ctx context.Context, ingest doorstepv1.IngestServiceClient, streams IO) error {
+func (c *publishCmd) publishOne(ctx context.Context, client *producer.Client, streams IO) error {
 	e := &doorstepv1.Event{Id: c.ID, Tenant: c.Tenant, Type: c.Type, ExternalReference: c.Ref, Attributes: c.Attributes, Data: []byte(c.Data)}
 	if !c.OccurredAt.IsZero() {
 		e.OccurredAt = timestamppb.New(c.OccurredAt)
@@ -97,14 +102,17 @@ func (c *publishCmd) publishOne(ctx context.Context, ingest doorstepv1.IngestSer
 		}
 		e.Data = bytes.TrimSpace(data)
 	}
-	answer, err := ingest.Publish(ctx, &doorstepv1.PublishRequest{Event: e})
+	if err := client.Ping(ctx); err != nil {
+		return stream.Plain(err)
+	}
+	id, err := client.Publish(ctx, e)
 	if err != nil {
 		return stream.Plain(err)
 	}
-	if done, err := c.Output.json(streams.Out, map[string]string{"event_id": answer.GetEventId()}); done {
+	if done, err := c.Output.json(streams.Out, map[string]string{"event_id": id}); done {
 		return err
 	}
-	_, err = fmt.Fprintln(streams.Out, "published", answer.GetEventId())
+	_, err = fmt.Fprintln(streams.Out, "published", id)
 	return err
 }
 

@@ -34,7 +34,7 @@ func (s *ingest) take(e *doorstepv1.Event) *doorstepv1.PublishResult {
 			Violations: []*doorstepv1.FieldViolation{{Field: "event.type", Description: "is not in the catalogue"}}}}
 	}
 	s.got = append(s.got, e)
-	return &doorstepv1.PublishResult{EventId: "assigned"}
+	return &doorstepv1.PublishResult{EventId: e.GetId()}
 }
 
 func (s *ingest) Publish(_ context.Context, r *doorstepv1.PublishRequest) (*doorstepv1.PublishResponse, error) {
@@ -80,7 +80,7 @@ func TestPublishOne(t *testing.T) {
 	s := startIngest(t)
 	code, out, errs := run("", "publish", "--type", "card.updated", "--tenant", "acme", "--id", "e1", "--ref", "card-1",
 		"--attr", "board=a;b", "--attr", "eventUser=545", "--occurred-at", "2026-03-02T10:00:00Z", "--data", `{"a": 1.0 }`)
-	if code != 0 || out != "published assigned\n" || errs != "" {
+	if code != 0 || out != "published e1\n" || errs != "" {
 		t.Fatalf("exit code %d, out %q, err %q", code, out, errs)
 	}
 	want := &doorstepv1.Event{Id: "e1", Tenant: "acme", Type: "card.updated", ExternalReference: "card-1",
@@ -99,7 +99,7 @@ func TestPublishOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out, _ = run("", "publish", "--type", "card.updated", "--data", "@"+file, "-o", "json")
-	if code != 0 || !strings.Contains(out, `"event_id": "assigned"`) || string(s.got[1].GetData()) != `{ "b":2 }` {
+	if code != 0 || s.got[1].GetId() == "" || !strings.Contains(out, `"event_id": "`+s.got[1].GetId()+`"`) || string(s.got[1].GetData()) != `{ "b":2 }` {
 		t.Errorf("exit code %d, out %q, data %q", code, out, s.got[1].GetData())
 	}
 }

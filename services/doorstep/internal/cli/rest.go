@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -29,12 +28,6 @@ func (r rest) client() (*client.Client, error) {
 
 // pageSize is the most that the API gives at once.
 const pageSize = 500
-
-// all reads every page of a list.
-func all[T any](ctx context.Context, r rest, path string, query url.Values) ([]T, error) {
-	items, _, err := some[T](ctx, r, path, query, math.MaxInt)
-	return items, err
-}
 
 // some reads up to most of a list, and reports whether there are more.
 func some[T any](ctx context.Context, r rest, path string, query url.Values, most int) (items []T, more bool, err error) {

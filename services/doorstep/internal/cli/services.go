@@ -7,6 +7,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/obs"
 	"github.com/doorstep-dev/doorstep/pkg/redisstate"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
+	"github.com/doorstep-dev/doorstep/pkg/trace"
 	"github.com/doorstep-dev/doorstep/services/console"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/settings"
 	"github.com/doorstep-dev/doorstep/services/ingest"
@@ -26,8 +27,8 @@ type ingestCmd struct {
 // Run takes events in until it is stopped.
 func (c *ingestCmd) Run(streams IO) error {
 	cfg := ingest.Config(c.Ingest)
-	cfg.Kafka = kafka.Config(c.Kafka)
-	return runService(streams, c.Log, c.Admin, "ingest", cfg, ingest.New)
+	cfg.Kafka, cfg.TLS = kafka.Config(c.Kafka), credentials.ServerTLS(c.Admin.TLS)
+	return runService(streams, c.Log, c.Admin, "ingest", cfg, ingest.New, func(c *ingest.Config, t *trace.Tracer) { c.Publish.Trace = t })
 }
 
 type matcherCmd struct {
@@ -43,7 +44,7 @@ type matcherCmd struct {
 func (c *matcherCmd) Run(streams IO) error {
 	cfg := matcher.Config(c.Matcher)
 	cfg.Kafka, cfg.Redis, cfg.Instance = kafka.Config(c.Kafka), redisstate.Config(c.Redis), c.Instance.Name
-	return runService(streams, c.Log, c.Admin, "matcher", cfg, matcher.New)
+	return runService(streams, c.Log, c.Admin, "matcher", cfg, matcher.New, func(c *matcher.Config, t *trace.Tracer) { c.Trace = t })
 }
 
 type senderCmd struct {
@@ -66,7 +67,7 @@ func (c *senderCmd) Run(streams IO) error {
 	if cfg.Egress, err = c.Egress.Policy(); err != nil {
 		return usageError{err}
 	}
-	return runService(streams, c.Log, c.Admin, "sender", cfg, sender.New)
+	return runService(streams, c.Log, c.Admin, "sender", cfg, sender.New, func(c *sender.Config, t *trace.Tracer) { c.Trace = t })
 }
 
 type recorderCmd struct {
@@ -82,7 +83,7 @@ type recorderCmd struct {
 func (c *recorderCmd) Run(streams IO) error {
 	cfg := recorder.Config(c.Recorder)
 	cfg.Kafka, cfg.SQL, cfg.Instance = kafka.Config(c.Kafka), sqldb.Config(c.SQL), c.Instance.Name
-	return runService(streams, c.Log, c.Admin, "recorder", cfg, recorder.New)
+	return runService(streams, c.Log, c.Admin, "recorder", cfg, recorder.New, nil)
 }
 
 type notifierCmd struct {
@@ -101,7 +102,7 @@ func (c *notifierCmd) Run(streams IO) error {
 	cfg := notifier.Config(c.Notifier)
 	cfg.Kafka, cfg.Redis, cfg.Mail = kafka.Config(c.Kafka), redisstate.Config(c.Redis), mail.Config(c.Mail)
 	cfg.Instance, cfg.DisableAfter = c.Instance.Name, c.DisableAfter
-	return runService(streams, c.Log, c.Admin, "notifier", cfg, notifier.New)
+	return runService(streams, c.Log, c.Admin, "notifier", cfg, notifier.New, nil)
 }
 
 type consoleCmd struct {
@@ -111,6 +112,7 @@ type consoleCmd struct {
 	Egress     settings.Egress  `embed:""`
 	Sealing    settings.Sealing `embed:""`
 	Kafka      settings.Kafka   `embed:""`
+	Redis      settings.Redis   `embed:""`
 	Admin      admin            `embed:""`
 	Log        logging          `embed:""`
 }
@@ -119,12 +121,13 @@ type consoleCmd struct {
 // DOORSTEP_BOOTSTRAP_KEY names one instead.
 func (c *consoleCmd) Run(streams IO) error {
 	cfg := console.Config(c.Console)
-	cfg.PublicURL, cfg.Sealing = c.ConsoleURL, credentials.SealingKeys(c.Sealing)
+	cfg.PublicURL, cfg.Sealing, cfg.TLS = c.ConsoleURL, credentials.SealingKeys(c.Sealing), credentials.ServerTLS(c.Admin.TLS)
+	cfg.Redis = redisstate.Config(c.Redis)
 	cfg.Kafka, cfg.SQL, cfg.History = kafka.Config(c.Kafka), sqldb.Config(c.SQL), sqldb.Config(c.SQL)
 	cfg.FirstKey = func(key string) { printKey(streams.Out, key) }
 	var err error
 	if cfg.Egress, err = c.Egress.Policy(); err != nil {
 		return usageError{err}
 	}
-	return runService(streams, c.Log, c.Admin, "console", cfg, console.New)
+	return runService(streams, c.Log, c.Admin, "console", cfg, console.New, func(c *console.Config, t *trace.Tracer) { c.Publish.Trace = t })
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
@@ -19,6 +20,7 @@ const topicsTimeout = time.Minute
 type topicsCmd struct {
 	Apply topicsApplyCmd `cmd:"" help:"Create the topics that are missing, add partitions where asked, then check all."`
 	Check topicsCheckCmd `cmd:"" help:"Say what is wrong with the topics: missing, set so that data would be lost, or lanes that differ."`
+	ACLs  topicsACLsCmd  `cmd:"" name:"acls" help:"Print what each service must be allowed to do on a Kafka with ACLs, or allow it."`
 }
 
 type topicsApplyCmd struct {
@@ -54,12 +56,19 @@ func (c *topicsCheckCmd) Run(ctx context.Context, streams IO) error {
 
 // withTopics connects to the brokers for do.
 func withTopics(ctx context.Context, cfg kafka.Config, do func(context.Context, *kadm.Client, wire.Topics) error) error {
-	if err := cfg.Validate(); err != nil {
-		return usageError{fmt.Errorf("--%w", err)}
-	}
 	topics, err := cfg.Topics()
 	if err != nil {
 		return usageError{err}
+	}
+	return withBrokers(ctx, cfg, func(ctx context.Context, client *kgo.Client) error {
+		return do(ctx, kadm.NewClient(client), topics)
+	})
+}
+
+// withBrokers connects to the brokers for do.
+func withBrokers(ctx context.Context, cfg kafka.Config, do func(context.Context, *kgo.Client) error) error {
+	if err := cfg.Validate(); err != nil {
+		return usageError{fmt.Errorf("--%w", err)}
 	}
 	client, err := cfg.NewClient("topics", slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -71,5 +80,5 @@ func withTopics(ctx context.Context, cfg kafka.Config, do func(context.Context, 
 	if err := kafka.Ping(ctx, client); err != nil {
 		return fmt.Errorf("no broker answers at %v: %w", cfg.Brokers, err)
 	}
-	return do(ctx, kadm.NewClient(client), topics)
+	return do(ctx, client)
 }

@@ -34,6 +34,7 @@ type upCmd struct {
 	DemoExit    bool   `help:"With --demo: end when everything has been shown, with exit code 0 if it all worked."`
 
 	Services settings.Services `embed:""`
+	Profiles profiles          `embed:""`
 	Log      logging           `embed:""`
 }
 
@@ -50,16 +51,24 @@ func (c *upCmd) Run(ctx context.Context, streams IO) error {
 	if c.Demo || c.DemoExit {
 		return c.runDemo(ctx, streams, cfg, log)
 	}
+	profiles, wanted, err := c.Profiles.component(log)
+	if err != nil {
+		return err
+	}
 	a, err := app.New(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	return a.Run(ctx, process.Component{Name: "greeting", Run: func(ctx context.Context) error {
+	parts := []process.Component{{Name: "greeting", Run: func(ctx context.Context) error {
 		if a.WaitReady(ctx) == nil {
 			greet(streams.Out, a, cfg)
 		}
 		return nil
-	}})
+	}}}
+	if wanted {
+		parts = append(parts, profiles)
+	}
+	return a.Run(ctx, parts...)
 }
 
 func (c *upCmd) config() (app.Config, error) {
@@ -157,7 +166,8 @@ func demoConfig(cfg app.Config, dir string) app.Config {
 	_, _ = rand.Read(random[:]) // never errs
 	cfg.Dir = dir
 	cfg.Kafka.Brokers, cfg.Kafka.RetryTiers = nil, demo.Tiers
-	cfg.Redis.URL, cfg.SQL.PostgresURL, cfg.Sealing = "", "", credentials.SealingKeys{}
+	cfg.Redis.URL, cfg.SQL.PostgresURL, cfg.Sealing, cfg.TLS = "", "", credentials.SealingKeys{}, credentials.ServerTLS{}
+	cfg.Ingest.OwnTLS, cfg.Ingest.ClientCAFile, cfg.Console.OwnTLS = credentials.ListenerTLS{}, "", credentials.ListenerTLS{}
 	cfg.Egress = egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true}
 	cfg.Console.BootstrapKey = auth.NewKey(random)
 	return cfg

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,6 +21,8 @@ type webhooksCmd struct {
 	Get     webhooksGetCmd     `cmd:"" help:"Show a webhook, with its secret."`
 	Create  webhooksCreateCmd  `cmd:"" help:"Register a webhook."`
 	Update  webhooksUpdateCmd  `cmd:"" help:"Change a webhook; what is not named stays."`
+	Test    webhooksTestCmd    `cmd:"" help:"Send a test to a webhook, and say what its receiver answers."`
+	Try     webhooksTryCmd     `cmd:"" help:"Say which of the latest events a webhook would get, and why not the others; nothing is sent."`
 	Rotate  webhooksRotateCmd  `cmd:"" name:"rotate-secret" help:"Replace a webhook's secret; the former one signs too for a while."`
 	Pause   webhooksPauseCmd   `cmd:"" help:"Pause a webhook; what comes for it is suspended."`
 	Resume  webhooksResumeCmd  `cmd:"" help:"Resume a webhook, and release what was suspended because it was paused."`
@@ -50,6 +53,7 @@ type hook struct {
 	PublicKey         string            `json:"public_key"` // null: none
 	FailStreak        int               `json:"fail_streak"`
 	SuspendedCount    int               `json:"suspended_count"`
+	ConditionErrors   *conditionErrors  `json:"condition_errors"`
 	DisabledUntil     *time.Time        `json:"disabled_until"`
 	MailedWarningAt   *time.Time        `json:"mailed_warning_at"`
 	MailedDisabledAt  *time.Time        `json:"mailed_disabled_at"`
@@ -57,6 +61,20 @@ type hook struct {
 	LastFailureAt     *time.Time        `json:"last_failure_at"`
 	CreatedAt         *time.Time        `json:"created_at"`
 	UpdatedAt         *time.Time        `json:"updated_at"`
+}
+
+// conditionErrors are how often a condition could not be evaluated.
+type conditionErrors struct {
+	Count     int        `json:"count"`
+	LastError string     `json:"last_error"`
+	LastAt    *time.Time `json:"last_at"`
+}
+
+func (c *conditionErrors) String() string {
+	if c == nil || c.Count == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d, last %s: %s", c.Count, when(c.LastAt), c.LastError)
 }
 
 // state is what people ask first: is it sent to?
@@ -90,27 +108,18 @@ func (h hook) disabled() string {
 }
 
 type webhooksListCmd struct {
-	rest `embed:""`
+	listed `embed:""`
 }
 
 // Run prints a table of the webhooks.
 func (c *webhooksListCmd) Run(ctx context.Context, streams IO) error {
-	raw, err := all[json.RawMessage](ctx, c.rest, "webhooks", nil)
-	if err != nil {
-		return err
-	}
-	if done, err := c.Output.json(streams.Out, raw); done {
-		return err
-	}
-	rows := make([][]string, len(raw))
-	for i, b := range raw {
-		var h hook
-		if err := json.Unmarshal(b, &h); err != nil {
-			return fmt.Errorf("webhook %d of the list: %w", i+1, err)
-		}
-		rows[i] = []string{h.ID, h.Name, h.state(), strconv.Itoa(h.FailStreak), shortList(h.EventTypes), h.URL}
-	}
-	return table(streams.Out, []string{"ID", "NAME", "STATE", "FAILED", "EVENT TYPES", "URL"}, rows)
+	return printList(ctx, c.listed, streams, "webhooks", nil, math.MaxInt,
+		column[hook]{"ID", func(h hook) string { return h.ID }},
+		column[hook]{"NAME", func(h hook) string { return h.Name }},
+		column[hook]{"STATE", hook.state},
+		column[hook]{"FAILED", func(h hook) string { return strconv.Itoa(h.FailStreak) }},
+		column[hook]{"EVENT TYPES", func(h hook) string { return shortList(h.EventTypes) }},
+		column[hook]{"URL", func(h hook) string { return h.URL }})
 }
 
 // shortList keeps a column narrow.
@@ -163,6 +172,7 @@ func printHook(w io.Writer, h hook) error {
 	return list(w, [2]string{"id", h.ID}, [2]string{"name", h.Name}, [2]string{"description", h.Description},
 		[2]string{"url", h.URL}, [2]string{"state", h.state()}, [2]string{"event types", strings.Join(h.EventTypes, ", ")},
 		[2]string{"filters", strings.Join(filters, ", ")}, [2]string{"condition", h.Condition},
+		[2]string{"condition failed", h.ConditionErrors.String()},
 		[2]string{"retries", number(h.RetryCount)}, [2]string{"timeout (s)", number(h.TimeoutSeconds)},
 		[2]string{"external reference", h.ExternalReference}, [2]string{"secret", h.Secret}, [2]string{"public key", h.PublicKey},
 		[2]string{"fail streak", strconv.Itoa(h.FailStreak)}, [2]string{"warned by mail", when(h.MailedWarningAt)},
@@ -181,7 +191,7 @@ type hookFlags struct {
 	Filters        map[string]string `name:"filter" mapsep:"none" placeholder:"KEY=VALUE" help:"An attribute that the event must have, again for more."`
 	Condition      *string           `placeholder:"CEL" help:"A CEL expression over event and data that must hold."`
 	Headers        map[string]string `name:"header" mapsep:"none" placeholder:"NAME=VALUE" help:"A header to send along, again for more."`
-	Format         *string           `enum:"raw,standard,cloudevents,thin" placeholder:"FORMAT" help:"Shape of the body: raw, standard, cloudevents or thin."`
+	Format         *string           `enum:"raw,standard,cloudevents,thin,hook" placeholder:"FORMAT" help:"Shape of the body: raw, standard, cloudevents, thin or hook."`
 	RetryCount     *int              `placeholder:"N" help:"Retries after the first attempt, 0 to 12."`
 	TimeoutSeconds *int              `placeholder:"SECONDS" help:"For how long an answer is waited for, 1 to 30 seconds."`
 	RateLimit      *int              `placeholder:"N" help:"POSTs per second at most; 0: no limit."`

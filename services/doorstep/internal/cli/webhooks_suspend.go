@@ -3,16 +3,11 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/doorstep-dev/doorstep/services/doorstep/internal/client"
 )
 
 type webhooksPauseCmd struct {
@@ -58,7 +53,7 @@ func (c *webhooksResumeCmd) Run(ctx context.Context, streams IO) error {
 		fmt.Fprintln(streams.Err, printable(meta.Notice))
 		return nil
 	}
-	fmt.Fprintln(streams.Err, printable("what was suspended because of the pause is released: doorstep jobs "+id))
+	fmt.Fprintln(streams.Err, printable("what was suspended because of the pause is released: doorstep jobs show "+id))
 	if !c.Wait {
 		return nil
 	}
@@ -139,147 +134,5 @@ func (c *suspended) start(ctx context.Context, streams IO, kind string) error {
 	if err != nil {
 		return err
 	}
-	cl, err := c.client()
-	if err != nil {
-		return err
-	}
-	var raw json.RawMessage
-	if _, err := cl.Do(ctx, http.MethodPost, "webhooks/"+url.PathEscape(c.ID)+"/"+kind, nil, body, &raw); err != nil {
-		return err
-	}
-	var j job
-	if err := json.Unmarshal(raw, &j); err != nil {
-		return fmt.Errorf("%s deliveries of webhook %s: %w", kind, c.ID, err)
-	}
-	if c.Wait {
-		if j, raw, err = awaitJob(ctx, cl, j.ID); err != nil {
-			return err
-		}
-	}
-	if done, err := c.Output.json(streams.Out, raw); done {
-		return errors.Join(err, j.failed())
-	}
-	return errors.Join(printJob(streams.Out, j), j.failed())
-}
-
-// jobPoll is how often it is looked whether a job has ended.
-const jobPoll = 500 * time.Millisecond
-
-// awaitJob returns a job once it has ended, also as the API gave it.
-func awaitJob(ctx context.Context, cl *client.Client, id string) (j job, raw json.RawMessage, err error) {
-	tick := time.NewTicker(jobPoll)
-	defer tick.Stop()
-	for {
-		if _, err := cl.Do(ctx, http.MethodGet, "jobs/"+url.PathEscape(id), nil, nil, &raw); err != nil {
-			return job{}, nil, fmt.Errorf("job %s goes on, but: %w", id, err)
-		}
-		j = job{}
-		if err := json.Unmarshal(raw, &j); err != nil {
-			return job{}, nil, fmt.Errorf("job %s: %w", id, err)
-		}
-		if j.FinishedAt != nil {
-			return j, raw, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return job{}, nil, fmt.Errorf("%w; job %s goes on", errStopped, id)
-		}
-	}
-}
-
-// job is what tables and lists show of one. JSON output shows all that the API gives.
-type job struct {
-	ID        string `json:"id"`
-	Kind      string `json:"kind"`
-	WebhookID string `json:"webhook_id"`
-	Status    string `json:"status"`
-	Changed   int64  `json:"changed"`
-	Skipped   int64  `json:"skipped"`
-	Selection struct {
-		EventTypes  []string          `json:"event_types"`
-		DeliveryIDs []string          `json:"delivery_ids"`
-		Reason      string            `json:"reason"`
-		SuspendedAt map[string]string `json:"suspended_at"`
-	} `json:"selection"`
-	Error      string     `json:"error"`
-	CreatedAt  *time.Time `json:"created_at"`
-	FinishedAt *time.Time `json:"finished_at"`
-}
-
-// outcome is what a job has done so far, in a line.
-func (j job) outcome() string {
-	done := map[string]string{"release": "released", "discard": "discarded"}[j.Kind]
-	text := fmt.Sprintf("%s: %d deliveries %s", j.Status, j.Changed, done)
-	if j.Skipped > 0 {
-		text += fmt.Sprintf(", %d left as they are because their payload is gone", j.Skipped)
-	}
-	return text
-}
-
-// failed errs if the job has failed.
-func (j job) failed() error {
-	if j.Status == "failed" {
-		return fmt.Errorf("job %s: %s", j.ID, printable(j.Error))
-	}
-	return nil
-}
-
-// selected is what a job is about, in a line.
-func (j job) selected() string {
-	s := j.Selection
-	var parts []string
-	if len(s.EventTypes) > 0 {
-		parts = append(parts, "of types "+strings.Join(s.EventTypes, ", "))
-	}
-	if s.Reason != "" {
-		parts = append(parts, s.Reason)
-	}
-	if n := len(s.DeliveryIDs); n > 0 {
-		parts = append(parts, strconv.Itoa(n)+" by their ids")
-	}
-	if at := s.SuspendedAt["gte"]; at != "" {
-		parts = append(parts, "from "+at)
-	}
-	if at := s.SuspendedAt["lt"]; at != "" {
-		parts = append(parts, "before "+at)
-	}
-	if len(parts) == 0 {
-		return "all"
-	}
-	return strings.Join(parts, "; ")
-}
-
-func printJob(w io.Writer, j job) error {
-	return list(w, [2]string{"id", j.ID}, [2]string{"kind", j.Kind}, [2]string{"webhook", j.WebhookID}, [2]string{"selection", j.selected()},
-		[2]string{"status", j.Status}, [2]string{"changed", strconv.FormatInt(j.Changed, 10)}, [2]string{"skipped", strconv.FormatInt(j.Skipped, 10)},
-		[2]string{"reason", j.Error}, [2]string{"created", when(j.CreatedAt)}, [2]string{"finished", when(j.FinishedAt)})
-}
-
-type jobsCmd struct {
-	rest `embed:""`
-	ID   string `arg:"" optional:"" help:"Show this one."`
-}
-
-// Run prints a job, or a table of all.
-func (c *jobsCmd) Run(ctx context.Context, streams IO) error {
-	if c.ID != "" {
-		return show(ctx, c.rest, streams, http.MethodGet, "jobs/"+url.PathEscape(c.ID), nil, printJob)
-	}
-	raw, err := all[json.RawMessage](ctx, c.rest, "jobs", nil)
-	if err != nil {
-		return err
-	}
-	if done, err := c.Output.json(streams.Out, raw); done {
-		return err
-	}
-	rows := make([][]string, len(raw))
-	for i, b := range raw {
-		var j job
-		if err := json.Unmarshal(b, &j); err != nil {
-			return fmt.Errorf("job %d of the list: %w", i+1, err)
-		}
-		rows[i] = []string{j.ID, j.Kind, j.Status, strconv.FormatInt(j.Changed, 10), strconv.FormatInt(j.Skipped, 10), when(j.CreatedAt), j.WebhookID}
-	}
-	return table(streams.Out, []string{"ID", "KIND", "STATUS", "CHANGED", "SKIPPED", "CREATED", "WEBHOOK"}, rows)
+	return startJob(ctx, c.rest, streams, "webhooks/"+url.PathEscape(c.ID)+"/"+kind, body, c.Wait)
 }

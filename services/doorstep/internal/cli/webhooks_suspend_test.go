@@ -58,7 +58,7 @@ func TestSuspension(t *testing.T) {
 		out, errs string
 	}{
 		"pause":  {[]string{"pause", "w1"}, "", 0, []call{{"POST /api/v1/webhooks/w1/pause", ""}}, "paused", ""},
-		"resume": {[]string{"resume", "w1"}, "", 0, []call{{"POST /api/v1/webhooks/w1/resume", ""}}, "active", "doorstep jobs j1"},
+		"resume": {[]string{"resume", "w1"}, "", 0, []call{{"POST /api/v1/webhooks/w1/resume", ""}}, "active", "doorstep jobs show j1"},
 		"resume, and nothing is released": {[]string{"resume", "w2"}, "", 0, []call{{"POST /api/v1/webhooks/w2/resume", ""}},
 			"w2", "activate it"},
 		"resume and wait": {[]string{"resume", "w1", "--wait"}, jobDone, 0, []call{{"POST /api/v1/webhooks/w1/resume", ""}, look, look},
@@ -87,16 +87,47 @@ func TestSuspension(t *testing.T) {
 	}
 }
 
+func TestRecoverAndJobs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		args      []string
+		code      int
+		calls     []call
+		out, errs string
+	}{
+		"recover": {[]string{"recover", "w1", "--since", "2026-03-02T10:00:00Z"}, 0,
+			[]call{{"POST /api/v1/webhooks/w1/recover", `{"since":"2026-03-02T10:00:00Z","statuses":["exhausted"]}`}}, "waiting", ""},
+		"recover some": {[]string{"recover", "w1", "--since", "2026-03-02T10:00:00Z", "--until", "2026-03-02T11:00:00Z", "--status", "cancelled,discarded", "--event-types", "card.*"}, 0,
+			[]call{{"POST /api/v1/webhooks/w1/recover", `{"event_types":["card.*"],"since":"2026-03-02T10:00:00Z","statuses":["cancelled","discarded"],"until":"2026-03-02T11:00:00Z"}`}}, "waiting", ""},
+		"without a time":   {[]string{"recover", "w1"}, 2, nil, "", "--since"},
+		"of the future":    {[]string{"recover", "w1", "--since", "soon"}, 2, nil, "", "--since"},
+		"of what was sent": {[]string{"recover", "w1", "--since", "2h", "--status", "delivered"}, 2, nil, "", "--status"},
+		"pause":            {[]string{"jobs", "pause", "j1"}, 0, []call{{"PATCH /api/v1/jobs/j1", `{"status":"paused"}`}}, "j1", ""},
+		"resume":           {[]string{"jobs", "resume", "j1"}, 0, []call{{"PATCH /api/v1/jobs/j1", `{"status":"running"}`}}, "j1", ""},
+		"cancel":           {[]string{"jobs", "cancel", "j1"}, 0, []call{{"DELETE /api/v1/jobs/j1", ""}, {"GET /api/v1/jobs/j1", ""}}, "j1", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			calls := startJobs(t, jobDone)
+			code, out, errs := run("", tt.args...)
+			if code != tt.code || !strings.Contains(out, tt.out) || !strings.Contains(errs, tt.errs) {
+				t.Errorf("exit code %d, out %q, err %q", code, out, errs)
+			}
+			if diff := cmp.Diff(tt.calls, *calls); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 func TestJobs(t *testing.T) {
 	startJobs(t, jobDone)
 	if code, out, errs := run("", "jobs"); code != 0 || !strings.Contains(out, "CHANGED") || !strings.Contains(out, "12") {
 		t.Errorf("exit code %d, out %q, err %q", code, out, errs)
 	}
-	if code, out, errs := run("", "jobs", "j1"); code != 0 || !strings.Contains(out, "waiting") || !strings.Contains(out, "of types card.*; paused") {
+	if code, out, errs := run("", "jobs", "show", "j1"); code != 0 || !strings.Contains(out, "waiting") || !strings.Contains(out, "of types card.*; paused") {
 		t.Errorf("exit code %d, out %q, err %q", code, out, errs)
 	}
 	var one map[string]any
-	if code, out, _ := run("", "jobs", "j1", "-o", "json"); code != 0 || json.Unmarshal([]byte(out), &one) != nil || one["changed"] != float64(12) {
+	if code, out, _ := run("", "jobs", "show", "j1", "-o", "json"); code != 0 || json.Unmarshal([]byte(out), &one) != nil || one["changed"] != float64(12) {
 		t.Errorf("exit code %d, out %q", code, out)
 	}
 }

@@ -7,6 +7,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,13 +31,15 @@ const maxAnswerBytes = 64 << 20
 type Config struct {
 	URL    string `name:"url" env:"DOORSTEP_URL" default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where Doorstep's REST API answers."`
 	Key    string `name:"key" env:"DOORSTEP_KEY" placeholder:"dsk_..." help:"The API key. Better given by its environment variable: other users can see a command's flags."`
+	TLS    TLS    `embed:""`
 	Tenant string `name:"as-tenant" env:"DOORSTEP_TENANT" placeholder:"TENANT" help:"The tenant that a platform key acts for. Without it: default."`
 }
 
 // Client is a REST client.
 type Client struct {
-	cfg  Config
-	http *http.Client
+	cfg    Config
+	secure *tls.Config
+	http   *http.Client
 }
 
 // New makes a client. It errs if the URL is none.
@@ -48,7 +52,11 @@ func New(cfg Config) (*Client, error) {
 		return nil, fmt.Errorf("--url %q: want http://host:port or https://host", cfg.URL)
 	}
 	cfg.URL = strings.TrimRight(cfg.URL, "/")
-	return &Client{cfg: cfg, http: &http.Client{Timeout: requestTimeout}}, nil
+	secure, err := cfg.TLS.Config()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{cfg: cfg, secure: secure, http: &http.Client{Timeout: requestTimeout, Transport: transport(secure)}}, nil
 }
 
 // Page is the `meta` of an answer.
@@ -66,17 +74,9 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 	if err != nil {
 		return Page{}, err
 	}
-	resp, err := c.http.Do(req)
+	header, b, err := c.answer(req)
 	if err != nil {
-		return Page{}, c.unreachable(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
-	if err != nil {
-		return Page{}, fmt.Errorf("%s %s: read the answer: %w", method, req.URL.Path, err)
-	}
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return Page{}, problemOf(resp, b)
+		return Page{}, err
 	}
 	if len(b) == 0 || into == nil {
 		return Page{}, nil
@@ -88,8 +88,35 @@ func (c *Client) Do(ctx context.Context, method, path string, query url.Values, 
 	if err := json.Unmarshal(b, &answer); err != nil {
 		return Page{}, fmt.Errorf("%s %s: the answer is not Doorstep's; is --url right?", method, req.URL)
 	}
-	answer.Meta.Location = resp.Header.Get("Location")
+	answer.Meta.Location = header.Get("Location")
 	return answer.Meta, nil
+}
+
+// Document is what a GET of path below /api/v1 answers, as it is. An answer that is not 2xx is a *Problem.
+func (c *Client) Document(ctx context.Context, path string, query url.Values) ([]byte, error) {
+	req, err := c.request(ctx, http.MethodGet, path, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	_, b, err := c.answer(req)
+	return b, err
+}
+
+// answer makes a call and reads its answer.
+func (c *Client) answer(req *http.Request) (http.Header, []byte, error) {
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, nil, c.unreachable(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s %s: read the answer: %w", req.Method, req.URL.Path, err)
+	}
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		return nil, nil, problemOf(resp, b)
+	}
+	return resp.Header, b, nil
 }
 
 func (c *Client) request(ctx context.Context, method, path string, query url.Values, body any) (*http.Request, error) {
@@ -129,9 +156,16 @@ func (c *Client) request(ctx context.Context, method, path string, query url.Val
 
 // unreachable puts a failed call in plain words.
 func (c *Client) unreachable(err error) error {
-	var dns *net.DNSError
-	var u *url.Error
+	var (
+		dns     *net.DNSError
+		u       *url.Error
+		unknown x509.UnknownAuthorityError
+	)
 	switch {
+	case errors.As(err, &unknown):
+		return fmt.Errorf("%s shows a certificate of an authority that this machine does not trust: DOORSTEP_CA_FILE names its file", c.cfg.URL)
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no type for it
+		return fmt.Errorf("%s does not speak TLS: is it http://? (DOORSTEP_URL says where Doorstep is)", c.cfg.URL)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("nothing answers at %s: is `doorstep up` running? (DOORSTEP_URL says where)", c.cfg.URL)
 	case errors.As(err, &dns):

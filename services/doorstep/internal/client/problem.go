@@ -28,6 +28,9 @@ func problemOf(resp *http.Response, body []byte) *Problem {
 	var p Problem
 	if err := json.Unmarshal(body, &p); err != nil || p.Title == "" {
 		p = Problem{Title: http.StatusText(resp.StatusCode)}
+		if strings.Contains(string(body), "HTTP request to an HTTPS server") { // net/http's words
+			p.Detail = "Doorstep speaks TLS there: DOORSTEP_URL must begin with https://"
+		}
 	}
 	p.Status = resp.StatusCode
 	return &p

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -25,11 +24,9 @@ func (c *Client) Open(ctx context.Context, path string, query url.Values) (io.Re
 	}
 	req.Header.Set("Accept", "*/*")
 	// A connection of its own each time, which ends with the answer.
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, ForceAttemptHTTP2: true,
-		DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSHandshakeTimeout: dialTimeout, ResponseHeaderTimeout: headerTimeout,
-	}
-	resp, err := (&http.Client{Transport: transport}).Do(req)
+	own := transport(c.secure)
+	own.DisableKeepAlives, own.ResponseHeaderTimeout = true, headerTimeout
+	resp, err := (&http.Client{Transport: own}).Do(req)
 	if err != nil {
 		return nil, c.unreachable(err)
 	}

@@ -14,8 +14,6 @@ import (
 	"net/http"
 	"time"
 
-	doorstepv1 "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
-
 	"github.com/doorstep-dev/doorstep/pkg/process"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/services/doorstep/internal/client"
@@ -58,6 +56,7 @@ type show struct {
 	mux      *http.ServeMux
 	server   *process.Server
 	arrivals chan arrival
+	kinds    []kind
 	data     map[string][]byte // by event type, as published
 }
 
@@ -69,6 +68,9 @@ func Run(ctx context.Context, cfg Config) (wait func() error, err error) {
 		return nil, err
 	}
 	s := &show{cfg: cfg, api: api, mux: http.NewServeMux(), arrivals: make(chan arrival, 64), data: map[string][]byte{}}
+	if s.kinds, err = kinds(); err != nil {
+		return nil, err
+	}
 	if s.server, err = process.NewServer("127.0.0.1:0", "demo", s.mux); err != nil {
 		return nil, err
 	}
@@ -100,7 +102,7 @@ func (s *show) say(format string, args ...any) { fmt.Fprintf(s.cfg.Out, format+"
 // register makes a webhook for each kind of event, and one that fails.
 func (s *show) register(ctx context.Context) error {
 	s.say("Webhooks, registered over REST (each takes effect within a second)")
-	for _, k := range kinds() {
+	for _, k := range s.kinds {
 		if err := s.webhook(ctx, k.name, k.path, k.types, 0); err != nil {
 			return err
 		}
@@ -143,31 +145,28 @@ func (s *show) webhook(ctx context.Context, name, path string, types []string, f
 
 // publish sends one event of each kind over gRPC.
 func (s *show) publish(ctx context.Context) error {
-	conn, err := stream.Dial(stream.Config{Address: s.cfg.GRPC}, s.cfg.Key, "")
+	client, err := stream.Dial(stream.Config{Address: s.cfg.GRPC}, nil, s.cfg.Key, "")
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer client.Close()
 	s.say("\nEvents, published over gRPC")
-	for _, k := range kinds() {
-		e, err := exampleEvent(k.example)
+	for _, k := range s.kinds {
+		e := exampleEvent(k.example)
+		s.data[e.GetType()] = e.GetData()
+		id, err := client.Publish(ctx, e)
 		if err != nil {
-			return err
+			return fmt.Errorf("publish %s: %w", e.GetType(), stream.Plain(err))
 		}
-		s.data[k.example] = e.GetData()
-		answer, err := doorstepv1.NewIngestServiceClient(conn).Publish(ctx, &doorstepv1.PublishRequest{Event: e})
-		if err != nil {
-			return fmt.Errorf("publish %s: %w", k.example, stream.Plain(err))
-		}
-		s.say("  %-26s event %s, %d bytes", k.example, answer.GetEventId(), len(e.GetData()))
+		s.say("  %-26s event %s, %d bytes", e.GetType(), id, len(e.GetData()))
 	}
 	return nil
 }
 
 // expected is how many requests each receiver gets.
-func expected() map[string]int {
+func (s *show) expected() map[string]int {
 	want := map[string]int{unreliable: failures + 1}
-	for _, k := range kinds() {
+	for _, k := range s.kinds {
 		want[k.name] = 1
 	}
 	return want
@@ -176,7 +175,7 @@ func expected() map[string]int {
 // watch tells of every delivery as it arrives, until all have.
 func (s *show) watch(ctx context.Context) error {
 	s.say("\nDeliveries, as they arrive (a demo's retries come after %s; the defaults are 1, 5 and 60 minutes)", Tiers)
-	left := expected()
+	left := s.expected()
 	var last time.Time // the unreliable receiver's latest attempt
 	for len(left) > 0 {
 		select {

@@ -47,6 +47,8 @@ type (
 	Console console.Config
 	// Sealing is the keys that seal secrets.
 	Sealing credentials.SealingKeys
+	// TLS is what all listeners show.
+	TLS credentials.ServerTLS
 )
 
 // Egress is what webhooks may target beyond https to public addresses.
@@ -80,6 +82,7 @@ type Services struct {
 	Mail     Mail     `embed:""`
 	Egress   Egress   `embed:""`
 	Sealing  Sealing  `embed:""`
+	TLS      TLS      `embed:""`
 	Kafka    Kafka    `embed:""`
 	Redis    Redis    `embed:""`
 	SQL      SQL      `embed:""`

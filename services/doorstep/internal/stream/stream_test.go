@@ -61,8 +61,8 @@ func refused(code codes.Code, message string, v ...*doorstepv1.FieldViolation) *
 	return &doorstepv1.PublishResult{Error: &doorstepv1.PublishError{Code: int32(code), Message: message, Violations: v}}
 }
 
-// publish sends n events to s and returns what was told of each, by number.
-func publish(t *testing.T, s *server, n, inFlight int) (map[int]stream.Result, error) {
+// publishTo sends n events to s and returns what was told of each, by number.
+func publishTo(t *testing.T, s *server, n, inFlight int) (map[int]stream.Result, error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -72,13 +72,13 @@ func publish(t *testing.T, s *server, n, inFlight int) (map[int]stream.Result, e
 	doorstepv1.RegisterIngestServiceServer(g, s)
 	go func() { _ = g.Serve(l) }()
 	t.Cleanup(g.Stop)
-	conn, err := stream.Dial(stream.Config{Address: l.Addr().String()}, "dsk_secret", "acme")
+	client, err := stream.Dial(stream.Config{Address: l.Addr().String()}, nil, "dsk_secret", "acme")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() })
+	t.Cleanup(func() { client.Close() })
 	results := map[int]stream.Result{}
-	err = stream.Publish(t.Context(), conn, inFlight, func(yield func(stream.Item) bool) {
+	err = stream.Publish(t.Context(), client, inFlight, func(yield func(stream.Item) bool) {
 		for i := 1; i <= n && yield(stream.Item{Number: i, Event: &doorstepv1.Event{Id: string(rune('a' + i%26))}}); i++ {
 		}
 	}, func(r stream.Result) {
@@ -92,7 +92,7 @@ func publish(t *testing.T, s *server, n, inFlight int) (map[int]stream.Result, e
 
 func TestAllAreToldOnceAndBounded(t *testing.T) {
 	s := &server{answer: taken, window: 8}
-	results, err := publish(t, s, 1000, 8)
+	results, err := publishTo(t, s, 1000, 8)
 	if err != nil || len(results) != 1000 {
 		t.Fatalf("%d results, error %v", len(results), err)
 	}
@@ -114,7 +114,7 @@ func TestRefusalsAreNamed(t *testing.T) {
 		}
 		return taken(n, e)
 	}}
-	results, err := publish(t, s, 3, 4)
+	results, err := publishTo(t, s, 3, 4)
 	if err != nil || results[2].Err == nil || results[2].Err.Error() != "event.type: is required" || results[1].Err != nil || results[3].Err != nil {
 		t.Errorf("results %v, error %v", results, err)
 	}
@@ -128,37 +128,54 @@ func TestNoRoomIsTriedAgain(t *testing.T) {
 		}
 		return taken(n, e)
 	}}
-	results, err := publish(t, s, 2, 1)
+	results, err := publishTo(t, s, 2, 1)
 	if err != nil || len(results) != 2 || results[1].Err != nil || results[2].Err != nil {
 		t.Errorf("results %v, error %v", results, err)
 	}
 }
 
-func TestBrokenStreamNamesWhatIsUnknown(t *testing.T) {
+func TestBrokenStreamIsTakenUpAgain(t *testing.T) {
 	s := &server{window: 1, answer: func(n int, e *doorstepv1.Event) (*doorstepv1.PublishResult, error) {
 		if n == 3 {
 			return nil, status.Error(codes.Unavailable, "kafka away")
 		}
 		return taken(n, e)
 	}}
-	results, err := publish(t, s, 100, 4)
-	if err == nil || !strings.Contains(err.Error(), "kafka away") {
+	results, err := publishTo(t, s, 100, 4)
+	if err != nil || len(results) != 100 || results[3].Err != nil {
+		t.Errorf("%d results, of the third %v; error %v", len(results), results[3].Err, err)
+	}
+}
+
+func TestEndedStreamNamesWhatIsUnknown(t *testing.T) {
+	s := &server{window: 1, answer: func(n int, e *doorstepv1.Event) (*doorstepv1.PublishResult, error) {
+		if n == 3 {
+			return nil, status.Error(codes.PermissionDenied, "the key has lost its scope")
+		}
+		return taken(n, e)
+	}}
+	results, err := publishTo(t, s, 100, 4)
+	if err == nil || !strings.Contains(err.Error(), "the key has lost its scope") {
 		t.Errorf("error %v", err)
 	}
-	if results[1].Err != nil || !errors.Is(results[3].Err, stream.ErrUnanswered) {
-		t.Errorf("results %v", results)
+	if results[1].Err != nil || !errors.Is(results[3].Err, stream.ErrUnanswered) || len(results) > 90 {
+		t.Errorf("%d results: %v", len(results), results)
 	}
 }
 
 func TestStopsWithItsContext(t *testing.T) {
-	conn, err := stream.Dial(stream.Config{Address: "127.0.0.1:1"}, "dsk_secret", "")
+	client, err := stream.Dial(stream.Config{Address: "127.0.0.1:1"}, nil, "dsk_secret", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer client.Close()
+	none := func(stream.Result) {}
+	if err := stream.Publish(t.Context(), client, 1, slices.Values([]stream.Item{{Number: 1}}), none); err == nil || !strings.Contains(err.Error(), "gRPC is not available") {
+		t.Errorf("nobody there: %v", err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err = stream.Publish(ctx, conn, 1, func(yield func(stream.Item) bool) { yield(stream.Item{Number: 1}) }, func(stream.Result) {})
+	err = stream.Publish(ctx, client, 1, slices.Values([]stream.Item{{Number: 1}}), none)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
