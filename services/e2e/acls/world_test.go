@@ -1,14 +1,9 @@
 package acls
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -137,37 +132,7 @@ func (w *world) rest(method, path string, in any, want int, out any) {
 }
 
 func (w *world) tryRest(method, path string, in any, want int, out any) error {
-	b, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(w.t.Context(), method, "http://"+w.Of("console")[0].Addr+"/api/v1/"+path, bytes.NewReader(b))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if method == http.MethodPatch {
-		req.Header.Set("Content-Type", "application/merge-patch+json")
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != want {
-		return fmt.Errorf("%s %s: %d, want %d: %s", method, path, resp.StatusCode, want, answer)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(answer, &struct{ Data any }{out})
+	return w.REST(w.t.Context(), 0, method, path, in, want, out)
 }
 
 // eventually is testkit's, with a patience for all.

@@ -13,8 +13,8 @@ import (
 	"github.com/doorstep-dev/doorstep/services/e2e/cluster"
 )
 
-// before is the commit of the older program where nothing names another and there is no tag: before there was a chart.
-const before = "aac2cf62a5aee5dad8ef6266c6381f1b9e445d89"
+// before is the commit of the older program where nothing names another and there is no tag: before the management API.
+const before = "629daf9a6f824332e35a6dfbb2f14178f2058c54"
 
 // programs are the older build and this one.
 func programs(t *testing.T) (older, newer string) {
@@ -56,6 +56,16 @@ func olderCommit(t *testing.T) string {
 	}
 	t.Skipf("commit %s, to upgrade from, is not in this clone; `git fetch --unshallow` brings it", commit)
 	return ""
+}
+
+// TestOlderCommitIsHere holds the commit that stands here against the history of this clone, where there is all of it.
+func TestOlderCommitIsHere(t *testing.T) {
+	if shallow, err := git("rev-parse", "--is-shallow-repository"); err != nil || shallow != "false" {
+		t.Skipf("no history to look into: %s, %v", shallow, err)
+	}
+	if _, err := git("merge-base", "--is-ancestor", before, "HEAD"); err != nil {
+		t.Errorf("the older commit is not before this one: %v", err)
+	}
 }
 
 // buildAt builds the program of a commit into dir, from a copy of its files.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -324,40 +323,9 @@ func (w *world) nothingUnreadable() {
 	}
 }
 
-// rest makes a REST call to a console. out may be nil, the answer's data, or all its bytes.
+// rest asks a console.
 func (w *world) rest(console int, method, path string, in any, want int, out any) error {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+w.Of("console")[console].Addr+"/api/v1/"+path, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+apiKey)
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if method == http.MethodPatch {
-		req.Header.Set("Content-Type", "application/merge-patch+json")
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != want {
-		return errors.Join(err, fmt.Errorf("%s %s: %d, want %d: %s", method, path, resp.StatusCode, want, answer))
-	}
-	switch out := out.(type) {
-	case nil:
-	case *[]byte:
-		*out = answer
-	default:
-		return json.Unmarshal(answer, &struct{ Data any }{out})
-	}
-	return nil
+	return w.REST(ctx, console, method, path, in, want, out)
 }
