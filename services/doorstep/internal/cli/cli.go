@@ -48,7 +48,7 @@ type commands struct {
 
 	Topics     topicsCmd     `cmd:"" group:"setup" help:"Create or check the topics of the log."`
 	Migrate    migrateCmd    `cmd:"" group:"setup" help:"Bring the database to this version's schema."`
-	Health     healthCmd     `cmd:"" group:"setup" help:"Ask a service on this machine whether it is ready; exit code 1 if not."`
+	Health     healthCmd     `cmd:"" group:"setup" help:"Ask services whether they are ready, by default the one on this machine; exit code 1 if not."`
 	SealingKey sealingKeyCmd `cmd:"" group:"setup" help:"Print a new key for DOORSTEP_SEALING_KEYS, which seals webhooks' secrets where they are stored."`
 
 	Publish        publishCmd        `cmd:"" group:"client" help:"Publish one event, or a file of them."`
