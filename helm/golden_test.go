@@ -33,8 +33,10 @@ func goldens(t *testing.T) map[string][]byte {
 	return all
 }
 
-// conform is what Kubernetes, and the operators whose kinds we use, would say of objects.
-func conform(t *testing.T, version string, objects []byte) error {
+// conform is what a version of Kubernetes, and the operators whose kinds we use, would say of objects.
+type conform func(objects []byte) error
+
+func conformTo(t *testing.T, version string) conform {
 	t.Helper()
 	v, err := validator.New([]string{
 		"schemas/kubernetes-" + version + "/{{ .ResourceKind }}{{ .KindSuffix }}.json",
@@ -43,20 +45,23 @@ func conform(t *testing.T, version string, objects []byte) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var errs []error
-	for _, r := range v.Validate("objects", io.NopCloser(bytes.NewReader(objects))) {
-		if r.Status == validator.Invalid || r.Status == validator.Error {
-			sig, _ := r.Resource.Signature()
-			errs = append(errs, errors.New(sig.Kind+" "+sig.Name+": "+r.Err.Error()))
+	return func(objects []byte) error {
+		var errs []error
+		for _, r := range v.Validate("objects", io.NopCloser(bytes.NewReader(objects))) {
+			if r.Status == validator.Invalid || r.Status == validator.Error {
+				sig, _ := r.Resource.Signature()
+				errs = append(errs, errors.New(sig.Kind+" "+sig.Name+": "+r.Err.Error()))
+			}
 		}
+		return errors.Join(errs...)
 	}
-	return errors.Join(errs...)
 }
 
 func TestObjectsConform(t *testing.T) {
-	for name, objects := range goldens(t) {
-		for _, version := range versions {
-			if err := conform(t, version, objects); err != nil {
+	for _, version := range versions {
+		conform := conformTo(t, version)
+		for name, objects := range goldens(t) {
+			if err := conform(objects); err != nil {
 				t.Errorf("%s, Kubernetes %s: %v", name, version, err)
 			}
 		}
@@ -65,7 +70,7 @@ func TestObjectsConform(t *testing.T) {
 
 // The check above must be able to fail.
 func TestPlantedFaultsAreFound(t *testing.T) {
-	all := goldens(t)
+	all, conform := goldens(t), conformTo(t, versions[0])
 	for name, tt := range map[string]struct{ golden, old, planted string }{
 		"a misspelt field of a pod":       {"default", "terminationGracePeriodSeconds:", "terminationGracePeriodSecond:"},
 		"text for a number":               {"default", "containerPort: 8081", "containerPort: grpc-port"},
@@ -85,7 +90,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			if bytes.Equal(planted, all[tt.golden]) {
 				t.Fatalf("%q is not in %s", tt.old, tt.golden)
 			}
-			if conform(t, versions[0], planted) == nil {
+			if conform(planted) == nil {
 				t.Errorf("%s: %q was not found", tt.golden, tt.planted)
 			}
 		})
@@ -151,14 +156,59 @@ func TestDefaultsRenderEveryKind(t *testing.T) {
 	}
 	slices.Sort(got)
 	got = slices.Compact(got)
-	want := []string{"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy", "Pod", "PodDisruptionBudget",
+	want := []string{"ConfigMap", "Deployment", "HorizontalPodAutoscaler", "Ingress", "Job", "NetworkPolicy", "Pod", "PodDisruptionBudget", "PrometheusRule",
 		"Secret", "Service", "ServiceAccount", "ServiceMonitor", "StatefulSet"}
-	if _, err := os.Stat(filepath.Join(chart, "files", "alerts.yaml")); err == nil {
-		want = append(want, "PrometheusRule")
-		slices.Sort(want)
-	}
 	if !slices.Equal(got, want) {
 		t.Errorf("kinds %v,\nwant  %v", got, want)
+	}
+}
+
+// What Prometheus and Grafana are given is what stands in files, but where values turn it off.
+func TestAlertsAndDashboardAreThere(t *testing.T) {
+	type group struct {
+		Rules []struct{ Alert, Expr string }
+	}
+	files := decode[struct{ Groups []group }](t, read(t, "files", "alerts.yaml"))
+	var alerts []any
+	for _, g := range files.Groups {
+		for _, r := range g.Rules {
+			alerts = append(alerts, r.Expr)
+		}
+	}
+	if len(alerts) < 10 {
+		t.Fatalf("%d rules in files/alerts.yaml", len(alerts))
+	}
+	for name, golden := range goldens(t) {
+		rules, dashboards := 0, 0
+		for _, o := range objects(t, golden) {
+			if text, ok := o.Data["doorstep.json"]; ok && o.Kind == "ConfigMap" && o.Metadata.Labels["grafana_dashboard"] == "1" {
+				dashboards++
+				if text != strings.TrimSpace(string(read(t, "files", "dashboard.json"))) {
+					t.Errorf("%s: the dashboard is not that of files/dashboard.json", name)
+				}
+			}
+			if o.Kind == "PrometheusRule" {
+				rules++
+				var got []any
+				groups, _ := get(o.Spec, "groups").([]any)
+				for _, g := range groups {
+					rules, _ := get(g, "rules").([]any)
+					for _, r := range rules {
+						got = append(got, get(r, "expr"))
+					}
+				}
+				if !slices.Equal(got, alerts) {
+					t.Errorf("%s: the rules are not those of files/alerts.yaml", name)
+				}
+			}
+		}
+		want := 1
+		if name == "minimal" {
+			want = 0
+		}
+		if rules != want || dashboards != want {
+			t.Errorf("%s: %d PrometheusRules and %d dashboards, want %d of each", name, rules, dashboards, want)
+		}
 	}
 }
 
