@@ -74,11 +74,23 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 		cfg.ConnectTimeout = connectTime
 	}
 	conn, err := stdlib.GetConnector(*cfg).Connect(ctx)
-	if err != nil && c.failed != nil && !errors.Is(err, context.Canceled) {
-		c.failed()
+	if err != nil {
+		if c.failed != nil && !errors.Is(err, context.Canceled) {
+			c.failed()
+		}
+		return nil, err
 	}
-	return conn, err
+	return postgresConn{conn.(*pgxConn)}, nil
 }
+
+type pgxConn = stdlib.Conn
+
+// postgresConn is a connection that the pool gives to nobody once it is closed. pgx closes one whose statement ran out of
+// time; where many do at once, those who wait would get one closed connection after another, until database/sql gives up.
+type postgresConn struct{ *pgxConn }
+
+// IsValid is driver.Validator's.
+func (c postgresConn) IsValid() bool { return !c.Conn().IsClosed() }
 
 // Driver is driver.Connector's.
 func (connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // recordPostgres writes all rows in one transaction, the partitions of their days made before.
@@ -49,7 +48,7 @@ func (s *Store) copy(ctx context.Context, loads []load) error {
 	}
 	defer conn.Close()
 	return conn.Raw(func(driver any) error {
-		return pgx.BeginFunc(ctx, driver.(*stdlib.Conn).Conn(), func(tx pgx.Tx) error {
+		return pgx.BeginFunc(ctx, driver.(interface{ Conn() *pgx.Conn }).Conn(), func(tx pgx.Tx) error {
 			for _, l := range loads {
 				if err := l.copy(ctx, tx); err != nil {
 					return fmt.Errorf("record %d rows of %s: %w", len(l.rows), l.table, err)
