@@ -44,7 +44,8 @@ func newWorld(t *testing.T, sql sqldb.Config) *world {
 	prefix := testkit.Prefix(t) // first, so that what is under it goes last
 	w := &world{t: t, cfg: Config{
 		Kafka: kafka.Config{Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: "1m"},
-		SQL:   sql, Retention: 720 * time.Hour, BatchRecords: 500, BatchWait: 10 * time.Millisecond,
+		// Stories are of the past: nothing of them is to be old before its test ends.
+		SQL: sql, Retention: 50 * 365 * 24 * time.Hour, BatchRecords: 500, BatchWait: 10 * time.Millisecond,
 	}}
 	var err error
 	if w.topics, err = w.cfg.Kafka.Topics(); err != nil {
