@@ -237,10 +237,17 @@ type service struct {
 	log     *logBuffer
 }
 
+// outage is config with little patience, for a log that goes away.
+func (b *broker) outage() ingest.Config {
+	cfg := b.config()
+	cfg.Publish.Timeout = time.Second
+	return cfg
+}
+
 func (b *broker) config() ingest.Config {
 	return ingest.Config{
 		Kafka: b.cfg, Addr: "127.0.0.1:0", StreamInFlight: 64, DrainTimeout: 10 * time.Second,
-		Publish: publish.Config{MaxInFlight: 1024, MaxInFlightBytes: 16 << 20, Timeout: time.Second},
+		Publish: publish.Config{MaxInFlight: 1024, MaxInFlightBytes: 16 << 20, Timeout: 10 * time.Second},
 	}
 }
 

@@ -205,9 +205,7 @@ func TestBatch(t *testing.T) {
 
 func TestNothingIsAcknowledgedBeforeKafkaHasIt(t *testing.T) {
 	b := newFrailBroker(t)
-	cfg := b.config()
-	cfg.Publish.Timeout = 10 * time.Second
-	s := runReady(t, cfg)
+	s := runReady(t, b.config())
 	release := b.hold()
 	answered := make(chan error, 1)
 	go func() {
@@ -272,7 +270,7 @@ func gauge(t *testing.T, reg *prometheus.Registry, name string) float64 {
 func TestTooMuchInFlight(t *testing.T) {
 	b := newFrailBroker(t)
 	cfg := b.config()
-	cfg.Publish.MaxInFlight, cfg.StreamInFlight, cfg.Publish.Timeout = 1, 1, 10*time.Second
+	cfg.Publish.MaxInFlight, cfg.StreamInFlight = 1, 1
 	s := runReady(t, cfg)
 	release := b.hold()
 	answered := make(chan error, 1)

@@ -23,7 +23,7 @@ import (
 
 func TestKafkaGoesAndComesBack(t *testing.T) {
 	b := newFrailBroker(t)
-	s := runReady(t, b.config())
+	s := runReady(t, b.outage())
 	publish := func(id string) error {
 		_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card(id)})
 		return err
@@ -92,7 +92,7 @@ func healthOf(t *testing.T, s *service) grpc_health_v1.HealthCheckResponse_Servi
 
 func TestIngestStartsBeforeKafka(t *testing.T) {
 	b := reserve(t)
-	s := run(t, b.config())
+	s := run(t, b.outage())
 	_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("e1")})
 	if status.Code(err) != codes.Unavailable || s.Ready() == nil {
 		t.Fatalf("without Kafka: %v, ready: %v", err, s.Ready())
@@ -117,9 +117,7 @@ func TestIngestStartsBeforeKafka(t *testing.T) {
 
 func TestStopFinishesWhatWasTaken(t *testing.T) {
 	b := newFrailBroker(t)
-	cfg := b.config()
-	cfg.Publish.Timeout = 10 * time.Second
-	s := runReady(t, cfg)
+	s := runReady(t, b.config())
 	idle, busy := open(t, s, acmeKey), open(t, s, acmeKey)
 	send(t, idle, 1, card("idle"))
 	if _, err := idle.Recv(); err != nil {
@@ -172,7 +170,7 @@ func TestStopFinishesWhatWasTaken(t *testing.T) {
 func TestStopWithinAMessage(t *testing.T) {
 	b := newFrailBroker(t)
 	cfg := b.config()
-	cfg.Publish.Timeout, cfg.StreamInFlight = 10*time.Second, 4
+	cfg.StreamInFlight = 4
 	s := runReady(t, cfg)
 	release := b.hold()
 	stream := open(t, s, acmeKey)
@@ -241,7 +239,7 @@ func TestEveryMethodWhileKafkaHangs(t *testing.T) {
 	brokers, network := testkit.BrokerBehind(t)
 	b := &broker{t: t, cfg: kafka.Config{Brokers: brokers, TopicPrefix: "t.", RetryTiers: "1m", Embedded: true}}
 	b.prepare()
-	s := runReady(t, b.config())
+	s := runReady(t, b.outage())
 	needsKafka := map[string]func() error{
 		"Publish": func() error {
 			_, err := s.client.Publish(as(t, acmeKey), &pb.PublishRequest{Event: card("")})

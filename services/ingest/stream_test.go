@@ -104,7 +104,7 @@ func TestStreamAcknowledgesEveryEvent(t *testing.T) {
 func TestStreamWaitsInsteadOfRefusing(t *testing.T) {
 	b := newFrailBroker(t)
 	cfg := b.config()
-	cfg.StreamInFlight, cfg.Publish.MaxInFlight, cfg.Publish.Timeout = 4, 6, 10*time.Second
+	cfg.StreamInFlight, cfg.Publish.MaxInFlight = 4, 6
 	s := runReady(t, cfg)
 	release := b.hold()
 	streams := []publishStream{open(t, s, acmeKey), open(t, s, acmeKey)} // want 8 in flight, may have 6

@@ -61,7 +61,7 @@ func worldOn(t testing.TB, brokers []string, redisURL, prefix string) *world {
 	w := &world{t: t, wrote: map[string][]*kgo.Record{}}
 	w.cfg = matcher.Config{
 		Kafka:               kafka.Config{Brokers: brokers, TopicPrefix: prefix, RetryTiers: "1m"},
-		Redis:               redisstate.Config{URL: redisURL, Prefix: prefix, Timeout: time.Second},
+		Redis:               redisstate.Config{URL: redisURL, Prefix: prefix, Timeout: 10 * time.Second},
 		Instance:            "one",
 		MaxWebhooksPerEvent: 10_000,
 	}

@@ -100,7 +100,7 @@ func TestFailedForGood(t *testing.T) {
 		why    string
 	}{
 		"refused for good": {forGood, 72 * time.Hour, "550"},
-		"given up":         {later, 2 * time.Second, "given up after"},
+		"given up":         {later, 5 * time.Second, "given up after"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -3,6 +3,7 @@ package sender_test
 import (
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,29 +77,27 @@ func tries(n int) func(*webhook.Webhook) { return func(w *webhook.Webhook) { w.R
 // What waits in a tier when its webhook is disabled, deactivated or paused is suspended when it is due, with its attempts.
 func TestWhatWaitsIsSuspendedWithItsAttempts(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, "700ms")
+	r := newRig(t, "5s") // a change is in force long before that
 	rec := newReceiver(t, always(500))
 	r.start("a")
-	for reason, tt := range map[delivery.SuspendReason]struct {
-		deliveries int
-		change     func(*webhook.Webhook)
-	}{
-		delivery.SuspendDisabled: {5, nil}, // the fifth failure disables it
-		delivery.SuspendInactive: {2, func(w *webhook.Webhook) { w.Active = false }},
-		delivery.SuspendPaused:   {2, func(w *webhook.Webhook) { w.Paused = true }},
-	} {
-		path := "/" + string(reason)
-		w := r.webhook(rec.URL+path, tries(9))
-		sent := map[string]delivery.Delivery{}
-		for n := range tt.deliveries {
-			d := r.deliver(w, n)
+	hooks, sent := map[delivery.SuspendReason]webhook.Webhook{}, map[string]delivery.Delivery{}
+	deliveries := map[delivery.SuspendReason]int{delivery.SuspendDisabled: 5, delivery.SuspendInactive: 2, delivery.SuspendPaused: 2} // the fifth failure disables
+	for reason, n := range deliveries {
+		hooks[reason] = r.webhook(rec.URL+"/"+string(reason), tries(9))
+		for i := range n {
+			d := r.deliver(hooks[reason], i)
 			sent[d.ID] = d
 		}
-		rec.wait(t, path, tt.deliveries)
-		if tt.change != nil {
-			w = r.change(w, tt.change)
+		rec.wait(t, "/"+string(reason), n)
+		switch reason {
+		case delivery.SuspendInactive:
+			r.change(hooks[reason], func(w *webhook.Webhook) { w.Active = false })
+		case delivery.SuspendPaused:
+			r.change(hooks[reason], func(w *webhook.Webhook) { w.Paused = true })
 		}
-		for _, d := range r.suspended(w, tt.deliveries) {
+	}
+	for reason, n := range deliveries {
+		for _, d := range r.suspended(hooks[reason], n) {
 			was := sent[d.ID]
 			if d.Attempt != 2 || d.SuspendReason != reason || d.SuspendedAt.IsZero() || d.RunID != was.RunID || string(d.Body) != string(was.Body) {
 				t.Errorf("%s: suspended as %+v", reason, d)
@@ -107,8 +106,8 @@ func TestWhatWaitsIsSuspendedWithItsAttempts(t *testing.T) {
 				t.Errorf("%s: its payload is at %+v", reason, d.FirstPosition)
 			}
 		}
-		if n := len(rec.posts(path)); n != tt.deliveries {
-			t.Errorf("%s: %d posts, want %d", reason, n, tt.deliveries)
+		if posts := len(rec.posts("/" + string(reason))); posts != n {
+			t.Errorf("%s: %d posts, want %d", reason, posts, n)
 		}
 	}
 }
@@ -121,9 +120,11 @@ func TestGoneDisablesAndWhatIsInFlightCounts(t *testing.T) {
 	rec := newReceiver(t, always(500))
 	usual := rec.Config.Handler
 	hang := make(chan struct{})
+	var came atomic.Int64
 	rec.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		first := came.Add(1) == 1
 		usual.ServeHTTP(&silent{w}, req)
-		if len(rec.posts("/w")) == 1 { // its first request
+		if first {
 			<-hang
 			w.WriteHeader(http.StatusInternalServerError)
 			return
@@ -247,9 +248,11 @@ func TestReactivated(t *testing.T) {
 	rec := newReceiver(t, always(500))
 	usual := rec.Config.Handler
 	hang := make(chan struct{})
+	var came atomic.Int64
 	rec.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		nth := came.Add(1)
 		usual.ServeHTTP(&silent{w}, req)
-		switch len(rec.posts("/w")) {
+		switch nth {
 		case 1:
 			<-hang
 			w.WriteHeader(http.StatusInternalServerError)

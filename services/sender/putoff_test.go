@@ -12,6 +12,7 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
 	"github.com/doorstep-dev/doorstep/pkg/webhook"
+	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
 // busy is a receiver that asks for a wait at its first request, and then takes everything.
@@ -63,7 +64,16 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		w.MaxInFlight = atOnce
 	})
 	first := r.deliver(w, 0)
-	s := r.stateWhen(w, "put off", func(s failure.State) bool { return !s.DisabledUntil.IsZero() })
+	var s failure.State // which may be over before it is looked at
+	eventually(t, func() error {
+		states := read(r, r.topics.States, wire.ReadState)
+		at := slices.IndexFunc(states, func(s failure.State) bool { return s.WebhookID == w.ID && !s.DisabledUntil.IsZero() })
+		if at < 0 {
+			return fmt.Errorf("not put off: %+v", states)
+		}
+		s = states[at]
+		return nil
+	})
 	if s.FailStreak != 1 || s.CanSend(s.DisabledUntil.Add(-1)) {
 		t.Errorf("state: %+v", s)
 	}
