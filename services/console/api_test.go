@@ -314,7 +314,9 @@ func TestWithoutTheLog(t *testing.T) {
 	t.Parallel()
 	log := broker(t)
 	log.Brokers = []string{"127.0.0.1:1"}
-	c := start(t, config(t, log, sqldbtest.Any(t)))
+	cfg := config(t, log, sqldbtest.Any(t))
+	cfg.Publish.Timeout = time.Second
+	c := start(t, cfg)
 	eventually(t, func() error {
 		if a := c.as(bootKey, "GET", "/api/v1/me", ""); a.status != 200 {
 			return fmt.Errorf("%d %s", a.status, a.text)

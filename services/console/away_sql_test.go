@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -105,7 +104,7 @@ func TestACommitWithoutAnAnswer(t *testing.T) {
 	cfg.SQL.PostgresURL, cfg.History = u.String(), db.past
 	cfg.SQL.MaxConnections = 6
 	c := start(t, cfg)
-	within(t, 30*time.Second, c.svc.Ready)
+	eventually(t, c.svc.Ready)
 	for name, through := range map[string]bool{"made": true, "not-made": false} {
 		t.Run(name, func(t *testing.T) {
 			// Nobody else may commit meanwhile: the drainer deletes rows without a transaction of its own.
@@ -191,7 +190,7 @@ func TestTwoConsolesLoseTheDatabase(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	second := start(t, w.cfg)
-	within(t, 30*time.Second, second.svc.Ready)
+	eventually(t, second.svc.Ready)
 	both := []*running{w.running, second}
 	w.create(minimal)
 	for range 3 {
@@ -249,7 +248,7 @@ func TestTwoConsolesLoseTheDatabase(t *testing.T) {
 
 // comesBack waits until SQL and history are asked again.
 func (c *running) comesBack() {
-	within(c.t, 20*time.Second, func() error {
+	eventually(c.t, func() error {
 		for _, path := range []string{"webhooks", "mails"} {
 			if a := c.as(bootKey, "GET", "/api/v1/"+path, ""); a.status != 200 {
 				return fmt.Errorf("%d %s", a.status, a.text)

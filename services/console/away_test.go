@@ -81,6 +81,7 @@ func TestStoresThatWereNeverThere(t *testing.T) {
 			t.Parallel()
 			log, files := broker(t), sqldbtest.SQLite(t)
 			cfg := config(t, log, files)
+			cfg.Publish.Timeout = publishTime
 			if tt.sql != nil {
 				cfg.SQL = tt.sql(t)
 			}
@@ -287,7 +288,7 @@ func (w *world) isWhole(x things, answered map[string]reply) {
 		many[fmt.Sprint("list-webhooks ", i)] = call{method: "GET", path: "/api/v1/webhooks", status: 200}
 		many[fmt.Sprint("list-deliveries ", i)] = call{method: "GET", path: "/api/v1/deliveries", status: 200}
 	}
-	within(w.t, 30*time.Second, func() error {
+	eventually(w.t, func() error {
 		for name, r := range w.askAll(many) {
 			if r.err != nil || r.status != 200 {
 				return fmt.Errorf("%s: %d %s %s", name, r.status, r.text, fmt.Sprint(r.err))
@@ -295,7 +296,7 @@ func (w *world) isWhole(x things, answered map[string]reply) {
 		}
 		return nil
 	})
-	within(w.t, 30*time.Second, func() error {
+	eventually(w.t, func() error {
 		calls := w.all(w.make())
 		for name, r := range w.askAll(calls) {
 			if c := calls[name]; r.err != nil || r.status != c.status {

@@ -42,6 +42,9 @@ const (
 // answerTime is the promise: longer than this nobody waits for a store. A second is for the API key, 4 for a slow machine.
 const answerTime = 10 * time.Second
 
+// publishTime is how long events wait for a log that may be away.
+const publishTime = 2 * time.Second
+
 // frailLog is a log behind a network that fails.
 func frailLog(t *testing.T) (kafka.Config, *testkit.Proxy) {
 	t.Helper()
@@ -145,10 +148,10 @@ func newWorld(t *testing.T) *world {
 	db := newFrailSQL(t)
 	log, network := frailLog(t)
 	cfg := config(t, log, db.cfg)
-	cfg.History = db.past
+	cfg.History, cfg.Publish.Timeout = db.past, publishTime
 	cfg.SQL.MaxConnections, cfg.History.MaxConnections = connections, connections-2
 	c := start(t, cfg)
-	within(t, 30*time.Second, c.svc.Ready) // many make their tables at once, and take turns
+	eventually(t, c.svc.Ready) // many make their tables at once, and take turns
 	w := &world{sql: db, kafka: network, rig: &rig{
 		running: c, store: openHistory(t, sqldb.Config{PostgresURL: schemaOf(t, db)}), client: newClient(t, log), topics: topics(t, log),
 	}}

@@ -169,7 +169,7 @@ func TestRecoverSurvivesItsConsole(t *testing.T) {
 	body := `{"since":"` + r.base.Format(time.RFC3339) + `"}`
 	first, second := r.ask(w.ID, "recover", body), r.ask(w.ID, "recover", body)
 	for at := int64(1); at < n; at += 800 {
-		within(t, 30*time.Second, func() error {
+		eventually(t, func() error {
 			if j := r.job(first.ID); j.Changed < at {
 				return fmt.Errorf("%+v", j)
 			}
@@ -215,7 +215,7 @@ func TestRecoverKeepsThePace(t *testing.T) {
 	few := r.gaveUp(other.ID, 2, delivery.Exhausted)
 	body := `{"since":"` + r.base.Format(time.RFC3339) + `"}`
 	j := r.ask(w.ID, "recover", body)
-	within(t, 40*time.Second, func() error {
+	eventually(t, func() error {
 		if j = r.job(j.ID); j.Status != "waiting" || !strings.Contains(j.Error, "at least 1000 deliveries are pending") {
 			return fmt.Errorf("%+v", j)
 		}
@@ -238,7 +238,7 @@ func TestPauseResumeAndCancelOfJobs(t *testing.T) {
 	body := `{"since":"` + r.base.Format(time.RFC3339) + `"}`
 	j := r.ask(w.ID, "recover", body)
 	path := "/api/v1/jobs/" + j.ID
-	within(t, 40*time.Second, func() error {
+	eventually(t, func() error {
 		if j = r.job(j.ID); j.Changed < 1000 {
 			return fmt.Errorf("%+v", j)
 		}

@@ -148,7 +148,7 @@ func (r *suspendRig) job(id string) console.Job {
 // ended waits for a job to be done or to fail.
 func (r *suspendRig) ended(id string) (j console.Job) {
 	r.t.Helper()
-	within(r.t, 40*time.Second, func() error {
+	eventually(r.t, func() error {
 		if j = r.job(id); j.FinishedAt == nil {
 			return fmt.Errorf("job %+v", j)
 		}
@@ -179,7 +179,7 @@ func (r *suspendRig) released(webhookID string) map[string][]delivery.Delivery {
 }
 
 // committed are all records of a topic that are committed now.
-func (r *suspendRig) committed(topic string) (all []*kgo.Record) {
+func (r *rig) committed(topic string) (all []*kgo.Record) {
 	r.t.Helper()
 	ends, err := kadm.NewClient(r.client).ListCommittedOffsets(r.t.Context(), topic)
 	if err != nil {
@@ -193,7 +193,7 @@ func (r *suspendRig) committed(topic string) (all []*kgo.Record) {
 	})
 	client := newClient(r.t, r.cfg.Kafka, kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(50*time.Millisecond))
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)

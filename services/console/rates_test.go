@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
@@ -102,7 +101,7 @@ func TestLimitsWithoutRedis(t *testing.T) {
 	if err := server.Restart(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 10*time.Second, func() error {
+	eventually(t, func() error {
 		if a := c.as(bootKey, "GET", "/api/v1/me", ""); a.status != 200 && len(server.Keys()) == 0 {
 			return http.ErrNotSupported
 		}

@@ -141,7 +141,7 @@ func (c *running) fails(s failure.State) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	within(c.t, 2*time.Second, func() error {
+	eventually(c.t, func() error {
 		got := data[console.Webhook](c.t, c.do(200, "GET", "/api/v1/webhooks/"+s.WebhookID, "", "Doorstep-Tenant", s.Tenant))
 		if got.FailStreak != s.FailStreak || got.Disabled != s.Disabled {
 			return fmt.Errorf("%+v", got)

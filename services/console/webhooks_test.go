@@ -221,7 +221,7 @@ func changesReachTheTopic(t *testing.T, c *running) {
 	go func() { _ = image.Run(t.Context()) }()
 	<-image.Ready()
 	w := c.create(minimal)
-	within(t, time.Second, func() error {
+	eventually(t, func() error {
 		got, ok := image.Get(w.ID)
 		if !ok || got.Version != 1 || got.Generation != 1 || got.Tenant != "default" || len(got.SigningKeys) != 1 {
 			return fmt.Errorf("created: %t %+v", ok, got)
@@ -229,14 +229,14 @@ func changesReachTheTopic(t *testing.T, c *running) {
 		return nil
 	})
 	c.do(200, "PATCH", "/api/v1/webhooks/"+w.ID, `{"active":false}`)
-	within(t, time.Second, func() error {
+	eventually(t, func() error {
 		if got, _ := image.Get(w.ID); got.Active || got.Version != 2 {
 			return fmt.Errorf("changed: %+v", got)
 		}
 		return nil
 	})
 	c.do(204, "DELETE", "/api/v1/webhooks/"+w.ID, "")
-	within(t, time.Second, func() error {
+	eventually(t, func() error {
 		if _, ok := image.Get(w.ID); ok {
 			return errors.New("deleted, but still there")
 		}
@@ -289,7 +289,7 @@ func TestStateAndReactivation(t *testing.T) {
 	if err := newClient(t, c.cfg.Kafka).ProduceSync(t.Context(), record).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	within(t, 2*time.Second, func() error {
+	eventually(t, func() error {
 		got := data[console.Webhook](t, c.do(200, "GET", path, ""))
 		if got.CanSend || !got.Active || got.FailStreak != 500 || got.FailureCount != 501 || got.LastTriggeredAt == nil ||
 			!got.LastTriggeredAt.Equal(at.Add(time.Hour)) || !got.LastSuccessAt.Equal(at.Add(-time.Hour)) {
