@@ -37,6 +37,12 @@ func Broker(t testing.TB) []string {
 		t.Logf("kafka: %s", value)
 		return strings.Split(value, ",")
 	}
+	return EmbeddedBroker(t)
+}
+
+// EmbeddedBroker is a fresh kfake with one broker, which ends with the test, whatever the environment says.
+func EmbeddedBroker(t testing.TB) []string {
+	t.Helper()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BrokerConfigs(map[string]string{
 		"default.replication.factor": "1", "group.initial.rebalance.delay.ms": "0",
 	}))

@@ -177,7 +177,7 @@ func TestAdministratorFaults(t *testing.T) {
 // An administrator reaches those who mail through the outbox, also its end.
 func TestAdministratorsReachTheLog(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	kept := c.administrator(`{"email":"admin@example.com","notices":["gone"]}`, "Doorstep-Tenant", "acme")
 	gone := c.administrator(`{"email":"ops@example.com"}`)
 	c.do(200, "PATCH", administrators+"/"+kept.ID, `{"name":"Admin"}`, "Doorstep-Tenant", "acme")

@@ -159,7 +159,7 @@ func TestKeyFaults(t *testing.T) {
 func TestFirstKey(t *testing.T) {
 	t.Parallel()
 	var first []string
-	cfg := config(t, broker(t), sqldbtest.Any(t))
+	cfg := config(t, ownLog(t), sqldbtest.Any(t))
 	cfg.BootstrapKey, cfg.FirstKey = "", func(key string) { first = append(first, key) }
 	for range 2 {
 		c := start(t, cfg)
@@ -178,7 +178,7 @@ func TestFirstKey(t *testing.T) {
 
 func TestPublish(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	odd := `{ "a" : 1.50,"é":"\u00e9" , "n": [ ] }`
 	one := c.do(202, "POST", "/api/v1/events",
 		`{"id":"e-1","type":"card.updated","occurred_at":"2026-01-02T03:04:05.6+01:00","external_reference":"r","attributes":{"p":"66"},"data":`+odd+`}`)
@@ -223,7 +223,7 @@ func TestPublish(t *testing.T) {
 // The policy of a tenant says what becomes of data that does not fit its type's schema.
 func TestPublishIsValidated(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	r, err := wire.EventType(topics(t, c.cfg.Kafka).Settings, tenant.EventType{
 		Tenant: "default", Type: "card.updated", Schema: []byte(`{"properties":{"current":{"properties":{"id":{"type":"string","maxLength":5}}}}}`),
 	})
@@ -340,7 +340,7 @@ func TestWithoutTheLog(t *testing.T) {
 
 func TestTheRestOfTheAddress(t *testing.T) {
 	t.Parallel()
-	cfg := config(t, broker(t), sqldbtest.Any(t))
+	cfg := config(t, ownLog(t), sqldbtest.Any(t))
 	cfg.Mount = func(mux *http.ServeMux) {
 		mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok")) })
 	}

@@ -22,7 +22,7 @@ import (
 // TestTheTableIsWhole: every operation and every page has a line that says what it needs.
 func TestTheTableIsWhole(t *testing.T) {
 	t.Parallel()
-	c := start(t, config(t, broker(t), sqldbtest.SQLite(t)))
+	c := start(t, config(t, ownLog(t), sqldbtest.SQLite(t)))
 	c.awaitReady()
 	var api struct {
 		Paths map[string]map[string]struct{ OperationID string }
@@ -79,7 +79,7 @@ func TestStoresThatWereNeverThere(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			log, files := broker(t), sqldbtest.SQLite(t)
+			log, files := ownLog(t), sqldbtest.SQLite(t)
 			cfg := config(t, log, files)
 			cfg.Publish.Timeout = publishTime
 			if tt.sql != nil {

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/failure"
@@ -49,11 +48,7 @@ const publishTime = 2 * time.Second
 func frailLog(t *testing.T) (kafka.Config, *testkit.Proxy) {
 	t.Helper()
 	brokers, network := testkit.BrokerBehind(t)
-	cfg := kafka.Config{Brokers: brokers, TopicPrefix: "t.", RetryTiers: "1m,5m,60m", Embedded: true}
-	if err := kafka.Apply(t.Context(), kadm.NewClient(newClient(t, cfg)), topics(t, cfg), kafka.TopicOptions{Partitions: kafka.EmbeddedPartitions}); err != nil {
-		t.Fatal(err)
-	}
-	return cfg, network
+	return withTopics(t, kafka.Config{Brokers: brokers, TopicPrefix: "t.", Embedded: true}), network
 }
 
 // frailSQL is a database of PostgreSQL whose role and networks fail: one network to the webhooks, one to the history.

@@ -49,7 +49,7 @@ func refusal(a answer) string {
 func TestEventTypes(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
-		c := start(t, config(t, broker(t), db))
+		c := start(t, config(t, logBeside(t, db), db))
 		c.awaitReady()
 		const body = `{"type":"card.updated","group":"Card","kind":"nested","description":"d","deprecated":true,"attributes":["board"],
 			"schema": {"type": "object", "required": ["id"]}, "example": {"id": 1.50}}`
@@ -192,7 +192,7 @@ func TestCataloguesAsYAML(t *testing.T) {
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
-		log := broker(t)
+		log := logBeside(t, db)
 		c := start(t, config(t, log, db))
 		c.awaitReady()
 		c.do(201, "PUT", eventTypes+"/card.updated", `{"description":"ours"}`)
@@ -252,7 +252,7 @@ func TestProfiles(t *testing.T) {
 func TestProfileOfATenant(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
-		c := start(t, config(t, broker(t), db))
+		c := start(t, config(t, logBeside(t, db), db))
 		c.awaitReady()
 		c.do(201, "PUT", eventTypes+"/card.made", `{"description":"ours"}`)
 		c.do(200, "POST", profiles, `{"profile":"planmill"}`)

@@ -32,19 +32,40 @@ import (
 // bootKey is the platform key of consoles under test.
 const bootKey = "dsk_test_0123456789abcdef"
 
-// broker is a log for one test, with its topics made.
+// broker is a log for one test, with its topics made: on the cluster that the environment names, else in this process.
 func broker(t *testing.T) kafka.Config {
 	t.Helper()
 	prefix := testkit.Prefix(t)
-	cfg := kafka.Config{
-		Brokers: testkit.Broker(t), TopicPrefix: prefix, RetryTiers: "1m,5m,60m", Embedded: !testkit.RealKafka(),
+	return withTopics(t, kafka.Config{Brokers: testkit.Broker(t), TopicPrefix: prefix, Embedded: !testkit.RealKafka()})
+}
+
+// ownLog is a log in this process, for tests that are about something else: topics for each of them would be most of what
+// a cluster does.
+func ownLog(t *testing.T) kafka.Config {
+	t.Helper()
+	return withTopics(t, kafka.Config{Brokers: testkit.EmbeddedBroker(t), TopicPrefix: "t.", Embedded: true})
+}
+
+// logBeside is a log that goes with a database: servers with PostgreSQL, in this process with SQLite.
+func logBeside(t *testing.T, db sqldb.Config) kafka.Config {
+	t.Helper()
+	if db.SQLitePath != "" {
+		return ownLog(t)
 	}
-	client := newClient(t, cfg)
-	if err := kafka.Apply(t.Context(), kadm.NewClient(client), topics(t, cfg), kafka.TopicOptions{Partitions: kafka.EmbeddedPartitions}); err != nil {
+	return broker(t)
+}
+
+func withTopics(t *testing.T, cfg kafka.Config) kafka.Config {
+	t.Helper()
+	cfg.RetryTiers = "1m,5m,60m"
+	if err := kafka.Apply(t.Context(), kadm.NewClient(newClient(t, cfg)), topics(t, cfg), kafka.TopicOptions{Partitions: partitions}); err != nil {
 		t.Fatal(err)
 	}
 	return cfg
 }
+
+// partitions of the lanes and all that is like them: the fewest of which there are several.
+const partitions = 2
 
 func newClient(t *testing.T, cfg kafka.Config, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
@@ -138,10 +159,16 @@ func start(t *testing.T, cfg console.Config) *running {
 	return c
 }
 
-// ready is start, and waits until the console is ready.
+// ready is start, and waits until the console is ready. It is for tests of requests and SQL.
 func ready(t *testing.T) *running {
 	t.Helper()
-	c := start(t, config(t, broker(t), sqldbtest.Any(t)))
+	return readyOn(t, ownLog(t))
+}
+
+// readyOn is ready for tests that look at the log.
+func readyOn(t *testing.T, log kafka.Config) *running {
+	t.Helper()
+	c := start(t, config(t, log, sqldbtest.Any(t)))
 	c.awaitReady()
 	return c
 }

@@ -37,7 +37,7 @@ func newRig(t *testing.T) *rig {
 
 func rigOn(t *testing.T, db sqldb.Config) *rig {
 	t.Helper()
-	return rigOf(t, config(t, broker(t), db))
+	return rigOf(t, config(t, logBeside(t, db), db))
 }
 
 func rigOf(t *testing.T, cfg console.Config) *rig {

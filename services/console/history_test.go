@@ -27,7 +27,7 @@ func TestWithoutTheHistory(t *testing.T) {
 		"no such place": {SQLitePath: "/no/such/place/history.db"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := config(t, broker(t), sqldbtest.SQLite(t))
+			cfg := config(t, ownLog(t), sqldbtest.SQLite(t))
 			cfg.History = history
 			c := start(t, cfg)
 			c.awaitReady()
@@ -61,7 +61,7 @@ func TestHistoryComesBack(t *testing.T) {
 	}
 	network := testkit.NewProxy(t, server.Host)
 	server.Host = network.Addr
-	cfg := config(t, broker(t), db)
+	cfg := config(t, ownLog(t), db)
 	cfg.History.PostgresURL = server.String()
 	network.Cut()
 	c := start(t, cfg)
@@ -89,7 +89,7 @@ func TestHistoryComesBack(t *testing.T) {
 func TestHistoryWithoutTheLog(t *testing.T) {
 	t.Parallel()
 	db := sqldbtest.Any(t)
-	log := broker(t)
+	log := ownLog(t)
 	log.Brokers = []string{"127.0.0.1:1"}
 	c := start(t, config(t, log, db))
 	names := topics(t, log)

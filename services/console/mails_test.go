@@ -126,7 +126,7 @@ func TestMails(t *testing.T) {
 
 func TestMailsNeedTheHistory(t *testing.T) {
 	t.Parallel()
-	cfg := config(t, broker(t), sqldbtest.SQLite(t))
+	cfg := config(t, ownLog(t), sqldbtest.SQLite(t))
 	cfg.History = sqldb.Config{}
 	c := start(t, cfg)
 	c.awaitReady()

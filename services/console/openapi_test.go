@@ -14,7 +14,7 @@ import (
 // history name their filters.
 func TestTheDescriptionHolds(t *testing.T) {
 	t.Parallel()
-	c := start(t, config(t, broker(t), sqldbtest.SQLite(t)))
+	c := start(t, config(t, ownLog(t), sqldbtest.SQLite(t)))
 	text := c.as("", "GET", "/api/openapi.json", "").text
 	var whole any
 	if err := json.Unmarshal([]byte(text), &whole); err != nil {

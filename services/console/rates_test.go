@@ -17,7 +17,7 @@ import (
 func TestConsolesLimitTogether(t *testing.T) {
 	t.Parallel()
 	prefix := testkit.Prefix(t)
-	cfg := config(t, broker(t), sqldbtest.Any(t))
+	cfg := config(t, ownLog(t), sqldbtest.Any(t))
 	cfg.RateLimit, cfg.RateBurst = 1, 5
 	cfg.Redis = redisstate.Config{URL: testkit.Redis(t), Prefix: prefix}
 	one := start(t, cfg)
@@ -81,7 +81,7 @@ func checkLimited(t *testing.T, a answer, before int) {
 func TestLimitsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	server := miniredis.RunT(t)
-	cfg := config(t, broker(t), sqldbtest.Any(t))
+	cfg := config(t, ownLog(t), sqldbtest.Any(t))
 	cfg.RateLimit, cfg.RateBurst = 1, 8
 	cfg.Redis = redisstate.Config{URL: "redis://" + server.Addr(), Prefix: "t:"}
 	c := start(t, cfg)
@@ -112,7 +112,7 @@ func TestLimitsWithoutRedis(t *testing.T) {
 // TestGuessersAreLimited: who shows wrong keys is kept out, and nobody else.
 func TestGuessersAreLimited(t *testing.T) {
 	t.Parallel()
-	cfg := config(t, broker(t), sqldbtest.Any(t))
+	cfg := config(t, ownLog(t), sqldbtest.Any(t))
 	cfg.RateLimit, cfg.RateBurst = 6000, 600
 	c := start(t, cfg)
 	c.awaitReady()

@@ -44,7 +44,7 @@ type house struct {
 }
 
 func newHouse(t *testing.T, sql sqldb.Config) *house {
-	return &house{t, config(t, broker(t), sql)}
+	return &house{t, config(t, logBeside(t, sql), sql)}
 }
 
 // open starts a console with these sealing keys and waits until it is ready.
@@ -477,7 +477,7 @@ func TestResealHasOneAtATime(t *testing.T) {
 
 func TestWrongSealingKeys(t *testing.T) {
 	t.Parallel()
-	cfg := config(t, broker(t), sqldbtest.SQLite(t))
+	cfg := config(t, ownLog(t), sqldbtest.SQLite(t))
 	cfg.Sealing.File = filepath.Join(t.TempDir(), "keys")
 	for content, want := range map[string]string{"": "there is no key", "k1:AAAA": "line 1: what follows the id"} {
 		if err := os.WriteFile(cfg.Sealing.File, []byte(content), 0o600); err != nil {

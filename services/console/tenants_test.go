@@ -211,7 +211,7 @@ func TestTenantFaults(t *testing.T) {
 // What is said of a tenant reaches those who act by it, through the outbox: its record, and its end.
 func TestTenantsReachTheLog(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	c.do(201, "POST", tenants, `{"id":"acme","policy":{"keep_answers":false,"disable_after":7}}`)
 	c.do(200, "PATCH", tenants+"/acme", `{"policy":{"disable_after":null,"timeout_seconds":3}}`)
 	c.do(201, "POST", tenants, `{"id":"gone"}`)

@@ -15,7 +15,7 @@ import (
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	ca := testkit.NewCA(t)
-	cfg := config(t, broker(t), sqldbtest.SQLite(t))
+	cfg := config(t, ownLog(t), sqldbtest.SQLite(t))
 	cfg.TLS.CertFile, cfg.TLS.KeyFile = ca.Server(t)
 	c := start(t, cfg)
 	c.awaitReady()

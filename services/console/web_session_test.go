@@ -107,7 +107,7 @@ func (c *running) expiredKey() string {
 func TestCookies(t *testing.T) {
 	t.Parallel()
 	for public, secure := range map[string]bool{"": false, "http://hooks.example.com": false, "https://hooks.example.com": true} {
-		cfg := config(t, broker(t), sqldbtest.Any(t))
+		cfg := config(t, ownLog(t), sqldbtest.Any(t))
 		cfg.PublicURL = public
 		c := start(t, cfg)
 		c.awaitReady()

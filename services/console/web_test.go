@@ -294,7 +294,7 @@ func TestForms(t *testing.T) {
 
 func TestBehindAProxy(t *testing.T) {
 	t.Parallel()
-	cfg := config(t, broker(t), sqldbtest.Any(t))
+	cfg := config(t, ownLog(t), sqldbtest.Any(t))
 	cfg.PublicURL = "http://hooks.example.com"
 	c := start(t, cfg)
 	c.awaitReady()
@@ -402,7 +402,7 @@ func TestPagesOfTheList(t *testing.T) {
 
 func TestPagesWithoutSQL(t *testing.T) {
 	t.Parallel()
-	cfg := config(t, broker(t), sqldb.Config{PostgresURL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable&connect_timeout=1"})
+	cfg := config(t, ownLog(t), sqldb.Config{PostgresURL: "postgres://nobody@127.0.0.1:1/none?sslmode=disable&connect_timeout=1"})
 	cfg.History = sqldb.Config{}
 	c := start(t, cfg)
 	p := c.person()

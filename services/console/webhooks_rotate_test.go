@@ -60,7 +60,7 @@ func keysOf(t *testing.T, image *registry.Webhooks, id string, version uint64) (
 
 func TestRotateSecret(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	image := images(t, c)
 	made := c.create(minimal)
 	path := "/api/v1/webhooks/" + made.ID
@@ -125,7 +125,7 @@ func TestRotateSecret(t *testing.T) {
 
 func TestKeyPair(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	image := images(t, c)
 	made := c.create(`{"url":"http://127.0.0.1:9999/hook","event_types":["*"],"key_pair":true}`)
 	path := "/api/v1/webhooks/" + made.ID
@@ -211,7 +211,7 @@ func TestRotateSecretFaults(t *testing.T) {
 func TestRotationsAtOnce(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
-		c := start(t, config(t, broker(t), db))
+		c := start(t, config(t, logBeside(t, db), db))
 		c.awaitReady()
 		image := images(t, c)
 		made := c.create(minimal)

@@ -167,7 +167,7 @@ func TestWebhookFaults(t *testing.T) {
 func TestChangesReachTheTopicWithinASecond(t *testing.T) {
 	t.Parallel()
 	sqldbtest.Each(t, func(t *testing.T, db sqldb.Config) {
-		c := start(t, config(t, broker(t), db))
+		c := start(t, config(t, logBeside(t, db), db))
 		c.awaitReady()
 		changesReachTheTopic(t, c)
 	})
@@ -246,7 +246,7 @@ func changesReachTheTopic(t *testing.T, c *running) {
 
 func TestRestartRepublishes(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	w := c.create(minimal)
 	k := c.key(`{"name":"k","scopes":["events"]}`)
 	c.stop()
@@ -272,7 +272,7 @@ func TestRestartRepublishes(t *testing.T) {
 
 func TestStateAndReactivation(t *testing.T) {
 	t.Parallel()
-	c := ready(t)
+	c := readyOn(t, broker(t))
 	w := c.create(minimal)
 	path := "/api/v1/webhooks/" + w.ID
 	// Merely inactive: its owner may activate it again.
