@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/failure"
-	"github.com/doorstep-dev/doorstep/pkg/registry"
 	"github.com/doorstep-dev/doorstep/pkg/signature"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb"
 	"github.com/doorstep-dev/doorstep/pkg/sqldb/sqldbtest"
@@ -212,16 +210,20 @@ func TestSQLSessionsEnd(t *testing.T) {
 	changesReachTheTopic(t, c)
 }
 
+// changesReachTheTopic: each does, and the fastest within the second that is promised: a machine with much to do makes any of
+// them late.
 func changesReachTheTopic(t *testing.T, c *running) {
 	t.Helper()
-	image, err := registry.NewWebhooks(c.cfg.Kafka, "test", slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
+	image := images(t, c)
+	fastest := patience
+	reaches := func(is func() error) {
+		t.Helper()
+		began := time.Now()
+		eventually(t, is)
+		fastest = min(fastest, time.Since(began))
 	}
-	go func() { _ = image.Run(t.Context()) }()
-	<-image.Ready()
 	w := c.create(minimal)
-	eventually(t, func() error {
+	reaches(func() error {
 		got, ok := image.Get(w.ID)
 		if !ok || got.Version != 1 || got.Generation != 1 || got.Tenant != "default" || len(got.SigningKeys) != 1 {
 			return fmt.Errorf("created: %t %+v", ok, got)
@@ -229,19 +231,22 @@ func changesReachTheTopic(t *testing.T, c *running) {
 		return nil
 	})
 	c.do(200, "PATCH", "/api/v1/webhooks/"+w.ID, `{"active":false}`)
-	eventually(t, func() error {
+	reaches(func() error {
 		if got, _ := image.Get(w.ID); got.Active || got.Version != 2 {
 			return fmt.Errorf("changed: %+v", got)
 		}
 		return nil
 	})
 	c.do(204, "DELETE", "/api/v1/webhooks/"+w.ID, "")
-	eventually(t, func() error {
+	reaches(func() error {
 		if _, ok := image.Get(w.ID); ok {
 			return errors.New("deleted, but still there")
 		}
 		return nil
 	})
+	if fastest > time.Second {
+		t.Errorf("of 3 changes, the fastest reached the topic after %s", fastest)
+	}
 }
 
 func TestRestartRepublishes(t *testing.T) {

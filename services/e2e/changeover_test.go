@@ -45,7 +45,7 @@ func TestNothingIsLostInTheChangeOver(t *testing.T) {
 	w := start(t)
 	r := testkit.NewReceiver(t)
 	h := w.register(r.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 
 	var (
 		events []string
@@ -93,7 +93,7 @@ func TestReleaseByConsolesThatDie(t *testing.T) {
 	if status := w.rest(http.MethodPost, "webhooks/"+h.ID+"/pause", nil, nil); status != http.StatusOK {
 		t.Fatalf("pause: %d", status)
 	}
-	inForce()
+	w.inForce()
 	const n = 3000
 	var events []string
 	for i := range n {

@@ -22,7 +22,7 @@ func TestFourAttemptsWithTheSameBytesAtTheTiersTimes(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	r.Set("/hook", testkit.Behaviour{FailFirst: 3})
 	h := w.register(r.URL+"/hook", map[string]any{"headers": map[string]string{"X-Team": "blue"}})
-	inForce()
+	w.inForce()
 	event := w.mustPublish(&pb.Event{Type: "card.updated", ExternalReference: "card-1", Data: []byte(oddJSON)})
 	got := to(t, r, "/hook", 4)
 	for i, p := range got {
@@ -57,7 +57,7 @@ func TestExhaustedAfterTheLast(t *testing.T) {
 	r.Set("/once", testkit.Behaviour{Status: 500})
 	h := w.register(r.URL+"/hook", nil)
 	once := w.register(r.URL+"/once", map[string]any{"retry_count": 0})
-	inForce()
+	w.inForce()
 	w.mustPublish(&pb.Event{Type: "card.updated"})
 	w.settled(once, 1, delivery.Exhausted)
 	w.settled(h, 4, delivery.Exhausted)
@@ -69,7 +69,7 @@ func TestRedirectIsAFailureAndNotFollowed(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	r.Set("/from", testkit.Behaviour{Status: 307, Header: http.Header{"Location": {r.URL + "/elsewhere"}}})
 	h := w.register(r.URL+"/from", map[string]any{"retry_count": 0})
-	inForce()
+	w.inForce()
 	w.mustPublish(&pb.Event{Type: "card.updated"})
 	if got := w.settled(h, 1, delivery.Exhausted); got[0].Outcome.StatusCode != 307 || got[0].Outcome.ErrorCode != "redirect" {
 		t.Errorf("outcome %+v", got[0].Outcome)
@@ -114,7 +114,7 @@ func TestSlowReceiversAreCut(t *testing.T) {
 			t.Logf("%s: %s after %s", tt.code, a.Outcome.Error, took)
 		})
 	}
-	inForce()
+	w.inForce()
 	w.mustPublish(&pb.Event{Type: "card.updated"})
 }
 

@@ -24,7 +24,7 @@ func TestDamagedDataDirectory(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	r.Set("/ok", testkit.Behaviour{Status: 500})
 	base.register(r.URL+"/ok", nil)
-	inForce()
+	base.inForce()
 	base.events.many(40)
 	base.kill9()
 

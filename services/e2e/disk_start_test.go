@@ -61,7 +61,7 @@ func TestDataDirectoryRefused(t *testing.T) {
 	m.up()
 	r := testkit.NewReceiver(t)
 	m.register(r.URL+"/ok", nil)
-	inForce()
+	m.inForce()
 	m.events.many(5)
 	m.events.arrive(r)
 	running := newMachine(t, m.data, nil)
@@ -166,7 +166,7 @@ func TestDataDirectoryNames(t *testing.T) {
 				h.up()
 				if len(r.Requests()) == 0 {
 					h.register(r.URL+"/ok", nil)
-					inForce()
+					h.inForce()
 				}
 				h.events.many(3)
 				h.events.arrive(r)

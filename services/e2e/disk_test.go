@@ -26,7 +26,7 @@ func TestDiskFillsUpAndIsFreed(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	h.register(r.URL+"/ok", nil)
 	h.register(r.URL+"/later", nil)
-	inForce()
+	h.inForce()
 	h.events.many(20)
 	h.events.arrive(r)
 
@@ -83,7 +83,7 @@ func TestDiskIsFullAtOnce(t *testing.T) {
 	h.up()
 	r := testkit.NewReceiver(t)
 	h.register(r.URL+"/ok", nil)
-	inForce()
+	h.inForce()
 	for _, round := range []struct {
 		full time.Duration
 		kill bool
@@ -137,7 +137,7 @@ func TestFailedWrite(t *testing.T) {
 	h.up()
 	r := testkit.NewReceiver(t)
 	h.register(r.URL+"/ok", nil)
-	inForce()
+	h.inForce()
 	stop := h.events.storm()
 	h.events.more(100)
 	limit := unix.Rlimit{Cur: 64 << 10, Max: unix.RLIM_INFINITY}
@@ -163,7 +163,7 @@ func TestTooManyOpenFiles(t *testing.T) {
 	h.up()
 	r := testkit.NewReceiver(t)
 	h.register(r.URL+"/ok", nil)
-	inForce()
+	h.inForce()
 	h.events.many(20)
 	h.events.arrive(r)
 	var before unix.Rlimit

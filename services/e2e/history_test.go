@@ -58,7 +58,7 @@ func TestTheHistoryOfADelivery(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	r.Set("/hook", testkit.Behaviour{FailFirst: 1, Body: []byte("thank you")})
 	h := w.register(r.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 	event := w.mustPublish(&pb.Event{Type: "card.updated", ExternalReference: "card-7", Data: []byte(oddJSON)})
 	first := w.recordedAs(event, func(d recorded) error {
 		if d.Status != "delivered" || len(d.Attempts) != 2 || d.Reference != "card-7" {

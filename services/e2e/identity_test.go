@@ -12,7 +12,7 @@ func TestTheSameEventIDArrivesOnce(t *testing.T) {
 	w := start(t)
 	r := testkit.NewReceiver(t)
 	w.register(r.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 	again := func() {
 		for range 3 {
 			w.mustPublish(&pb.Event{Id: "invoice-7", Type: "invoice.paid", Data: []byte(`{"n":7}`)})

@@ -98,7 +98,7 @@ func TestKilledWhileEventsGoIn(t *testing.T) {
 	w := connect(t, "http://"+p.http, p.grpcAddr, kafka.Config{})
 	r := testkit.NewReceiver(t)
 	w.register(r.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 
 	var (
 		next, acknowledged atomic.Int64

@@ -122,7 +122,7 @@ func TestAReceiverThatKeepsFailing(t *testing.T) {
 	h := w.register(r.URL+"/hook", nil)
 	healthy := testkit.NewReceiver(t)
 	w.register(healthy.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 
 	const events = 140 // of which 125 and their retries make 500 attempts
 	w.flood(events, "card-")
@@ -289,7 +289,7 @@ func TestRedisEmptiedInAStreak(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	r.Set("/hook", testkit.Behaviour{Status: http.StatusInternalServerError})
 	h := w.register(r.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 	w.flood(140, "card-")
 	w.policyWhen(h, "at 300 failures", func(p policyOf) bool { return p.FailStreak >= 300 })
 	w.emptyRedis()
@@ -308,7 +308,7 @@ func TestAReceiverThatIsGone(t *testing.T) {
 	r := testkit.NewReceiver(t)
 	r.Set("/hook", testkit.Behaviour{Status: http.StatusGone})
 	h := w.register(r.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 	w.mustPublish(&pb.Event{Type: "card.updated", ExternalReference: "card-1", Data: []byte(`{}`)})
 	p := w.policyWhen(h, "disabled", func(p policyOf) bool { return p.Disabled && p.MailedDisabledAt != nil })
 	if p.DisableReason != "gone" || p.FailStreak != 1 {
@@ -340,7 +340,7 @@ func TestAReceiverThatAsksForAWait(t *testing.T) {
 		}
 	}})
 	h := w.register(r.URL+"/hook", map[string]any{"retry_count": 0})
-	inForce()
+	w.inForce()
 	w.mustPublish(&pb.Event{Type: "card.updated", ExternalReference: "card-1", Data: []byte(`{"n":0}`)})
 	first := to(t, r, "/hook", 1)[0]
 	w.policyWhen(h, "put off", func(p policyOf) bool { return p.DisabledUntil != nil && !p.CanSend && !p.Disabled })
@@ -362,11 +362,11 @@ func TestPausedAndDiscarded(t *testing.T) {
 	w := start(t)
 	r := testkit.NewReceiver(t)
 	h := w.register(r.URL+"/hook", nil)
-	inForce()
+	w.inForce()
 	if status := w.rest(http.MethodPost, "webhooks/"+h.ID+"/pause", nil, nil); status != http.StatusOK {
 		t.Fatalf("pause: %d", status)
 	}
-	inForce()
+	w.inForce()
 	thrown := w.mustPublish(&pb.Event{Type: "card.deleted", ExternalReference: "card-1", Data: []byte(`{}`)})
 	w.flood(3, "card-")
 	w.policyWhen(h, "all kept", func(p policyOf) bool { return p.Suspended == 4 && !p.CanSend })

@@ -34,7 +34,7 @@ func TestTenHooksAreFiredOnOneAction(t *testing.T) {
 			t.Fatalf("webhook %d: %d", i, status)
 		}
 	}
-	inForce()
+	w.inForce()
 	event := w.mustPublish(&pb.Event{
 		Tenant: of, Type: "account.update", ExternalReference: "1104", Attributes: map[string]string{"eventUser": "50"}, Data: []byte(`{"name": "Acme", "size": 7.50}`),
 	})
@@ -76,7 +76,7 @@ func TestSelfSignedReceiversAreRefused(t *testing.T) {
 	r.StartTLS()
 	t.Cleanup(r.Close)
 	w.register(r.URL+"/hook", map[string]any{"retry_count": 0})
-	inForce()
+	w.inForce()
 	event := w.mustPublish(&pb.Event{Type: "card.updated", ExternalReference: "self-signed"})
 	d := w.recordedAs(event, func(d recorded) error {
 		if d.Status != "exhausted" {

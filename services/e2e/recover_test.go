@@ -34,7 +34,7 @@ func TestRecoverSendsOnce(t *testing.T) {
 		}
 	}})
 	h := w.register(r.URL+"/hook", map[string]any{"retry_count": 0})
-	inForce()
+	w.inForce()
 	began := time.Now().Add(-time.Minute)
 	w.flood(n, "card-")
 	to(t, r, "/hook", n)

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -183,12 +184,47 @@ func (f *sealedFleet) awaitSealed(key string) {
 	})
 }
 
+// written is how much the matcher has written.
+func (f *sealedFleet) written() (n int64) {
+	f.t.Helper()
+	topics, err := f.w.kafka.Topics()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	client, err := f.w.kafka.NewClient("e2e", slog.New(slog.DiscardHandler))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer client.Close()
+	ends, err := kadm.NewClient(client).ListEndOffsets(f.t.Context(), topics.Deliveries)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+	return n
+}
+
 func (f *sealedFleet) register() {
 	f.t.Helper()
 	path := fmt.Sprintf("/%d", len(f.hooks))
 	h := f.w.register(f.receiver.URL+path, map[string]any{"headers": map[string]string{"Authorization": "Bearer of " + path}})
 	f.hooks = append(f.hooks, sealedHook{hook: h, path: path})
-	inForce()
+	// No sender runs that could tell when it is in force: the matcher's first delivery for a webhook that is made last does.
+	in := map[string]any{"url": f.receiver.URL + "/probe", "event_types": []string{"probe"}, "headers": map[string]string{"Authorization": "Bearer of /probe"}}
+	probe := []string{"Doorstep-Tenant", "probe-" + strings.ToLower(rand.Text())}
+	if status := f.w.rest(http.MethodPost, "webhooks", in, nil, probe...); status != http.StatusCreated {
+		f.t.Fatalf("webhook of a probe: %d", status)
+	}
+	before := f.written()
+	testkit.Eventually(f.t, patience, func() error {
+		if status := f.w.rest(http.MethodPost, "events", map[string]any{"type": "probe"}, nil, probe...); status != http.StatusAccepted {
+			return fmt.Errorf("publish: %d", status)
+		}
+		if f.written() == before {
+			return errors.New("nothing is matched")
+		}
+		return nil
+	})
 }
 
 // deliver publishes an event and waits until a sender with those keys has sent it to every webhook.

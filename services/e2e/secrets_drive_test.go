@@ -14,6 +14,7 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/grpc/metadata"
@@ -73,7 +74,7 @@ func drive(h *house) {
 	d.people()
 	d.register()
 	d.follow()
-	inForce()
+	time.Sleep(time.Second) // a change is in force within a second
 	events := d.publish()
 	d.misuse()
 	d.misuseStreams()

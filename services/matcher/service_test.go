@@ -78,7 +78,9 @@ func TestMatching(t *testing.T) {
 func TestAWebhooksChangeTakesEffect(t *testing.T) {
 	w := newWorld(t)
 	m := w.start()
-	// until publishes events until one shows the change. The second that is promised is a machine's that has time.
+	// until publishes events until one shows the change. The fastest of some is to be within the second that is promised: a
+	// machine with much to do makes any of them late.
+	fastest := time.Hour
 	until := func(what string, want bool) {
 		t.Helper()
 		began, i := time.Now(), 0
@@ -90,7 +92,7 @@ func TestAWebhooksChangeTakesEffect(t *testing.T) {
 			w.eventually("matched", func() bool { return m.metric(t, "doorstep_events_matched_total") > events })
 			return m.metric(t, "doorstep_deliveries_matched_total") > deliveries == want
 		})
-		t.Logf("%s: in force after %s", what, time.Since(began))
+		fastest = min(fastest, time.Since(began))
 	}
 	w.hook("h")
 	until("created", true)
@@ -100,6 +102,9 @@ func TestAWebhooksChangeTakesEffect(t *testing.T) {
 	until("changed-back", true)
 	w.put(wire.Gone(w.topics.Webhooks, "h"), nil)
 	until("deleted", false)
+	if fastest > time.Second {
+		t.Errorf("of 4 changes, the fastest took effect after %s", fastest)
+	}
 }
 
 func TestDuplicates(t *testing.T) {
