@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -38,7 +39,7 @@ type Span struct {
 	Trace      string // its id
 	ID, Parent string // Parent is empty for the first of a trace
 	Start, End time.Time
-	Fault      string            // what its status says, if that is an error
+	Fault      string            // error.type, if its status is an error
 	Attributes map[string]string // as text
 }
 
@@ -109,7 +110,7 @@ func spanOf(s *tracepb.Span, service string) Span {
 		Attributes: texts(s.GetAttributes()),
 	}
 	if s.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR {
-		out.Fault = s.GetStatus().GetMessage()
+		out.Fault = cmp.Or(out.Attributes["error.type"], s.GetStatus().GetMessage(), "unnamed")
 	}
 	return out
 }

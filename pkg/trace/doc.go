@@ -33,8 +33,11 @@
 //	doorstep.webhook.id, doorstep.delivery.id, doorstep.run.cause,
 //	doorstep.attempt, doorstep.status, doorstep.lane                     of an attempt
 //
+// What went wrong is in error.type, one of few words: a status, or a code that metrics have too. Calls and requests that are refused
+// for what they ask are no faults of the server's spans, as the conventions have it; the producer's span of the event has one.
+//
 // Never in a span: a secret, a key, an event's data or attributes, a body, a header's value, what a receiver answered, and of a URL
-// more than host and port, since paths and queries hold tokens.
+// more than host and port, since paths and queries hold tokens: url.full and url.path, which the conventions want, are left out.
 //
 // # What it costs
 //

@@ -35,12 +35,13 @@ func ID(traceparent string) string {
 	return traceparent[traceIDFrom : spanIDFrom-1]
 }
 
-// Unsampled is a traceparent with nothing of what follows sampled.
+// Unsampled is a traceparent with nothing of what follows sampled. What else its flags say holds on. What is none stays as it is.
 func Unsampled(traceparent string) string {
-	if len(traceparent) != parentLength {
+	c, ok := parse(traceparent)
+	if !ok || !c.IsSampled() {
 		return traceparent
 	}
-	return traceparent[:flagsFrom] + "00"
+	return format(c.WithTraceFlags(c.TraceFlags().WithSampled(false)))
 }
 
 func parse(s string) (oteltrace.SpanContext, bool) {

@@ -38,10 +38,14 @@ func TestID(t *testing.T) {
 }
 
 func TestUnsampled(t *testing.T) {
-	if got := trace.Unsampled(good); got != good[:53]+"00" {
-		t.Errorf("%q", got)
+	for flags, want := range map[string]string{"01": "00", "00": "00", "03": "02", "02": "02"} { // 02: the trace id is random
+		if got := trace.Unsampled(good[:53] + flags); got != good[:53]+want {
+			t.Errorf("%s became %q", flags, got)
+		}
 	}
-	if got := trace.Unsampled(""); got != "" {
-		t.Errorf("of nothing: %q", got)
+	for _, none := range []string{"", "x", strings.Repeat("z", len(good))} {
+		if got := trace.Unsampled(none); got != none {
+			t.Errorf("%q became %q", none, got)
+		}
 	}
 }

@@ -139,11 +139,21 @@ func TestSpansAsTheVariablesSay(t *testing.T) {
 	if id := trace.ID(span.Context()); id != trace.ID(good) || span.Context() == good {
 		t.Errorf("context %s", span.Context())
 	}
-	root := tracer.Attempt("", time.Now())
+	const target = "https://user:hidden@example.com/hidden?hidden=hidden#hidden"
+	sent := delivery.Delivery{
+		ID: "d", Tenant: "acme", WebhookID: "w", EventID: "e", EventType: "card.updated", ExternalReference: "hidden", Attempt: 2,
+		Cause: delivery.CauseFirst, Body: []byte("hidden"),
+	}
+	root := tracer.Attempt(&sent, target, time.Now())
 	root.Attempted(&delivery.Attempt{
-		DeliveryID: "d", WebhookID: "w", EventID: "e", Attempt: 2, Cause: delivery.CauseFirst, FinishedAt: time.Now(),
-		Outcome: delivery.Outcome{URL: "https://user:hidden@example.com/hidden?hidden=hidden", StatusCode: 204, RemoteAddress: "192.0.2.1:443", Error: "hidden"},
+		Status: delivery.Retrying, Lane: "doorstep.deliveries.1m", FinishedAt: time.Now(),
+		Outcome: delivery.Outcome{
+			URL: target, StatusCode: 503, ErrorCode: "status", RemoteAddress: "192.0.2.1:443", Error: "hidden", ResponseBody: []byte("hidden"),
+			RequestHeaders: []delivery.Header{{Name: "hidden", Value: "hidden"}}, ResponseHeaders: []delivery.Header{{Name: "hidden", Value: "hidden"}},
+		},
 	})
+	cut := tracer.Attempt(&sent, target, time.Now())
+	cut.End("cancelled")
 	if took := stop(); took > 5*time.Second {
 		t.Errorf("the last spans took %s", took)
 	}
@@ -164,18 +174,62 @@ func TestSpansAsTheVariablesSay(t *testing.T) {
 		t.Fatalf("POST: %+v", post)
 	}
 	for name, want := range map[string]string{
-		"http.request.method": "POST", "http.response.status_code": "204", "http.request.resend_count": "1", "server.address": "example.com",
+		"http.request.method": "POST", "http.response.status_code": "503", "error.type": "503", "http.request.resend_count": "1", "server.address": "example.com",
 		"server.port": "443", "network.peer.address": "192.0.2.1", "doorstep.webhook.id": "w", "doorstep.attempt": "2",
+		"doorstep.delivery.id": "d", "doorstep.event.id": "e", "doorstep.tenant": "acme", "doorstep.run.cause": "first",
+		"doorstep.status": "retrying", "doorstep.lane": "doorstep.deliveries.1m",
 	} {
 		if post[0].Attributes[name] != want {
 			t.Errorf("%s is %q, want %q", name, post[0].Attributes[name], want)
 		}
 	}
+	if given := c.Spans(trace.ID(cut.Context())); len(given) != 1 || given[0].Fault != "cancelled" || given[0].Attributes["doorstep.delivery.id"] != "d" {
+		t.Errorf("POST that a stop cut short: %+v", given)
+	}
 	if strings.Contains(string(c.Raw()), "hidden") || !strings.Contains(string(c.Raw()), "deployment.environment.name") {
 		t.Errorf("told: %q", c.Raw())
 	}
-	if n := spans(t, reg, "sent"); n != 2 {
+	if n := spans(t, reg, "sent"); n != 3 {
 		t.Errorf("%v spans sent", n)
+	}
+}
+
+// What went wrong is told, and whose fault it is: a call that is refused for what it asks is no fault of the server.
+func TestFaults(t *testing.T) {
+	c := testkit.NewCollector(t)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", c.URL)
+	tracer, _, _, stop := opened(t)
+	want := map[string]string{}
+	for status, fault := range map[string]string{
+		"OK": "", "INVALID_ARGUMENT": "", "RESOURCE_EXHAUSTED": "", "UNAVAILABLE": "UNAVAILABLE", "INTERNAL": "INTERNAL",
+	} {
+		span := tracer.Call("", "doorstep.v1.IngestService", "Publish")
+		want[span.Context()] = fault
+		span.Returned(status)
+	}
+	for status, fault := range map[int]string{200: "", 422: "", 429: "", 503: "503"} {
+		span := tracer.Request("", "GET", "/api/v1/webhooks/{id}")
+		want[span.Context()] = fault
+		span.Answered(status)
+	}
+	for outcome, fault := range map[*delivery.Outcome]string{
+		{StatusCode: 204}: "", {StatusCode: 302, ErrorCode: "redirect"}: "redirect", {StatusCode: 410, ErrorCode: "status"}: "410",
+		{StatusCode: 200, ErrorCode: "timeout"}: "timeout", {ErrorCode: "dns"}: "dns",
+	} {
+		span := tracer.Attempt(&delivery.Delivery{}, "https://example.com", time.Now())
+		want[span.Context()] = fault
+		span.Attempted(&delivery.Attempt{Outcome: *outcome, FinishedAt: time.Now()})
+	}
+	span := tracer.Process("", "doorstep.events", "doorstep.matcher")
+	want[span.Context()] = "quarantined"
+	span.Fault("quarantined")
+	span.End("")
+	stop()
+	for context, fault := range want {
+		got := c.Spans(trace.ID(context))
+		if len(got) != 1 || got[0].Fault != fault || got[0].Attributes["error.type"] != fault {
+			t.Errorf("%+v, want the fault %q", got, fault)
+		}
 	}
 }
 
@@ -186,7 +240,7 @@ func TestSampling(t *testing.T) {
 	t.Setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
 	tracer, _, _, stop := opened(t)
 	for _, parent := range []string{"", trace.Unsampled(good), good} {
-		span := tracer.Process(parent, "doorstep.events")
+		span := tracer.Process(parent, "doorstep.events", "doorstep.matcher")
 		if span.End(""); trace.Parent(span.Context()) == "" {
 			t.Errorf("under %q there is no context: %q", parent, span.Context())
 		}

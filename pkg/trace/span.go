@@ -85,9 +85,13 @@ func (t *Tracer) Send(parent, topic string) Span {
 	return t.message(parent, "send", semconv.MessagingOperationTypeSend, topic, oteltrace.SpanKindProducer)
 }
 
-// Process begins the span of an event that was read from a topic.
-func (t *Tracer) Process(parent, topic string) Span {
-	return t.message(parent, "process", semconv.MessagingOperationTypeProcess, topic, oteltrace.SpanKindConsumer)
+// Process begins the span of an event that a group read from a topic.
+func (t *Tracer) Process(parent, topic, group string) Span {
+	s := t.message(parent, "process", semconv.MessagingOperationTypeProcess, topic, oteltrace.SpanKindConsumer)
+	if s.recording() {
+		s.span.SetAttributes(semconv.MessagingConsumerGroupName(group))
+	}
+	return s
 }
 
 func (t *Tracer) message(parent, operation string, kindOf attribute.KeyValue, topic string, kind oteltrace.SpanKind) Span {
@@ -101,12 +105,24 @@ func (t *Tracer) message(parent, operation string, kindOf attribute.KeyValue, to
 	return s
 }
 
-// Attempt begins the span of an attempt that began at started.
-func (t *Tracer) Attempt(parent string, started time.Time) Span {
+// Attempt begins the span of an attempt of a delivery, which began at started and goes to target, the webhook's URL.
+func (t *Tracer) Attempt(d *delivery.Delivery, target string, started time.Time) Span {
 	if t == nil {
-		return Span{parent: parent}
+		return Span{parent: d.TraceContext}
 	}
-	return t.start(parent, "POST", oteltrace.SpanKindClient, oteltrace.WithTimestamp(started))
+	s := t.start(d.TraceContext, "POST", oteltrace.SpanKindClient, oteltrace.WithTimestamp(started))
+	if !s.recording() {
+		return s
+	}
+	s.Event(d.Tenant, d.EventID, d.EventType)
+	s.span.SetAttributes(
+		semconv.HTTPRequestMethodPost, webhookIDKey.String(d.WebhookID), deliveryIDKey.String(d.ID), causeKey.String(string(d.Cause)),
+		attemptKey.Int(d.Attempt))
+	s.span.SetAttributes(server(target)...)
+	if d.Attempt > 1 {
+		s.span.SetAttributes(semconv.HTTPRequestResendCount(d.Attempt - 1))
+	}
+	return s
 }
 
 // Context is the traceparent for what follows from the span; where tracing is off, the one that came, which may be empty.
@@ -160,37 +176,38 @@ func (s Span) Answered(status int) {
 	s.End(fault)
 }
 
-// Returned ends the span of a gRPC call: with its status, e.g. "OK".
+// Returned ends the span of a gRPC call: with its status, e.g. "OK". Which are faults of ours, and not of who calls, is as the
+// conventions have it for servers.
 func (s Span) Returned(status string) {
 	if s.recording() {
 		s.span.SetAttributes(semconv.RPCResponseStatusCode(status))
 	}
-	if status == "OK" {
-		status = ""
+	switch status {
+	case "UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS":
+		s.End(status)
+	default:
+		s.End("")
 	}
-	s.End(status)
 }
 
-// Attempted ends the span of an attempt.
+// Attempted ends the span of an attempt that was made.
 func (s Span) Attempted(a *delivery.Attempt) {
 	if !s.recording() {
+		s.End("")
 		return
 	}
-	s.Event(a.Tenant, a.EventID, a.EventType)
-	s.span.SetAttributes(
-		semconv.HTTPRequestMethodPost, webhookIDKey.String(a.WebhookID), deliveryIDKey.String(a.DeliveryID), causeKey.String(string(a.Cause)),
-		attemptKey.Int(a.Attempt), statusKey.String(string(a.Status)), laneKey.String(a.Lane))
-	s.span.SetAttributes(server(a.Outcome.URL)...)
-	if a.Attempt > 1 {
-		s.span.SetAttributes(semconv.HTTPRequestResendCount(a.Attempt - 1))
-	}
+	s.span.SetAttributes(statusKey.String(string(a.Status)), laneKey.String(a.Lane))
 	if host, _, err := net.SplitHostPort(a.Outcome.RemoteAddress); err == nil {
 		s.span.SetAttributes(semconv.NetworkPeerAddress(host))
 	}
-	if a.Outcome.StatusCode != 0 {
-		s.span.SetAttributes(semconv.HTTPResponseStatusCode(a.Outcome.StatusCode))
+	fault := a.Outcome.ErrorCode
+	if code := a.Outcome.StatusCode; code != 0 {
+		s.span.SetAttributes(semconv.HTTPResponseStatusCode(code))
+		if code >= http.StatusBadRequest {
+			fault = strconv.Itoa(code)
+		}
 	}
-	s.end(a.Outcome.ErrorCode, oteltrace.WithTimestamp(a.FinishedAt))
+	s.end(fault, oteltrace.WithTimestamp(a.FinishedAt))
 }
 
 // server is what may be told of a URL.
@@ -210,16 +227,21 @@ func server(of string) []attribute.KeyValue {
 	return attributes
 }
 
-// End ends the span; fault is a stable name of what went wrong, empty: nothing did.
+// End ends the span; fault is a stable name of what went wrong, one of few, empty: nothing did.
 func (s Span) End(fault string) { s.end(fault) }
 
 func (s Span) end(fault string, options ...oteltrace.SpanEndOption) {
 	if s.span == nil {
 		return
 	}
-	if fault != "" {
-		s.span.SetAttributes(semconv.ErrorTypeKey.String(fault))
-		s.span.SetStatus(codes.Error, fault)
-	}
+	s.Fault(fault)
 	s.span.End(options...)
+}
+
+// Fault says what went wrong, as End does, and the span goes on.
+func (s Span) Fault(fault string) {
+	if fault != "" && s.recording() {
+		s.span.SetAttributes(semconv.ErrorTypeKey.String(fault))
+		s.span.SetStatus(codes.Error, "") // a description is for what the attribute does not say
+	}
 }

@@ -81,8 +81,8 @@ func (r *suspendRig) sends(status delivery.Status) {
 	r.t.Cleanup(func() { cancel(); done.Wait() })
 }
 
-// recovered fails unless exactly these deliveries were sent again, each as one run, oldest first, with the bytes that
-// they had.
+// recovered fails unless exactly these deliveries were sent again, each as one run, oldest first, with the bytes and in
+// the trace that they had.
 func (r *suspendRig) recovered(webhookID string, want []delivery.Delivery) {
 	r.t.Helper()
 	var order []string
@@ -100,7 +100,7 @@ func (r *suspendRig) recovered(webhookID string, want []delivery.Delivery) {
 	for i, d := range want {
 		got := runs[d.ID]
 		delete(runs, d.ID)
-		if len(got) != 1 || string(got[0].Body) != string(d.Body) || got[0].Attempt != 1 || got[0].RunID == d.RunID {
+		if len(got) != 1 || string(got[0].Body) != string(d.Body) || got[0].TraceContext != d.TraceContext || got[0].Attempt != 1 || got[0].RunID == d.RunID {
 			r.t.Errorf("delivery %s (%s): %d runs", d.ID, d.EventID, len(got))
 		}
 		if i < len(order) && order[i] != d.ID {

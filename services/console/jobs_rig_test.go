@@ -212,7 +212,7 @@ func (r *rig) committed(topic string) (all []*kgo.Record) {
 	return all
 }
 
-// releasedOnce fails unless exactly these deliveries were released, each as one run, with the bytes that they had.
+// releasedOnce fails unless exactly these deliveries were released, each as one run, with the bytes and in the trace that they had.
 func (r *suspendRig) releasedOnce(webhookID string, want []delivery.Delivery) {
 	r.t.Helper()
 	runs := r.released(webhookID)
@@ -225,7 +225,7 @@ func (r *suspendRig) releasedOnce(webhookID string, want []delivery.Delivery) {
 		}
 		g := got[0]
 		if g.RunID <= d.RunID && d.RunID != delivery.FirstRunID(d.ID) || g.RunID == d.RunID || g.Cause != delivery.CauseRelease || g.Attempt != 1 ||
-			string(g.Body) != string(d.Body) || g.SuspendReason != "" || !g.SuspendedAt.IsZero() || !g.DueAt.IsZero() {
+			string(g.Body) != string(d.Body) || g.TraceContext != d.TraceContext || g.SuspendReason != "" || !g.SuspendedAt.IsZero() || !g.DueAt.IsZero() {
 			r.t.Errorf("delivery %s: %+v", d.ID, g)
 		}
 	}

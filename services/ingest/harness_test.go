@@ -283,6 +283,23 @@ func run(t *testing.T, cfg ingest.Config) *service {
 	return s
 }
 
+// counted is what a counter says, all its labels together.
+func (s *service) counted(name string) (sum float64) {
+	s.t.Helper()
+	families, err := s.metrics.Gather()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
 // runReady is run, and waits until it is ready.
 func runReady(t *testing.T, cfg ingest.Config) *service {
 	t.Helper()

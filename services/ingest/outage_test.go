@@ -54,6 +54,9 @@ func TestKafkaGoesAndComesBack(t *testing.T) {
 	if h := healthOf(t, s); h != grpc_health_v1.HealthCheckResponse_NOT_SERVING {
 		t.Errorf("health %s", h)
 	}
+	if n := s.counted("doorstep_store_failures_total"); n < 1 {
+		t.Errorf("%v failures of a store counted, with Kafka away", n)
+	}
 
 	b.start()
 	eventually(t, "not ready again", func() bool { return s.Ready() == nil })

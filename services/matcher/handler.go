@@ -31,6 +31,7 @@ type handler struct {
 	log         *slog.Logger
 	now         func() time.Time
 	trace       *trace.Tracer
+	group       string // of the matchers
 
 	index  *index
 	tenant func(id string) tenant.Tenant
@@ -80,7 +81,7 @@ func (h *handler) handle(ctx context.Context, records []*kgo.Record, produce fun
 
 // begin begins the span of an event, in whose context all that follows from it is.
 func (h *handler) begin(e *found) trace.Span {
-	span := h.trace.Process(e.TraceContext, e.record.Topic)
+	span := h.trace.Process(e.TraceContext, e.record.Topic, h.group)
 	if h.trace == nil {
 		return span
 	}
@@ -146,6 +147,7 @@ func (h *handler) match(e found, span trace.Span, produce func(*kgo.Record)) {
 		e.TraceContext = trace.Unsampled(e.TraceContext)
 	}
 	if err := h.fanOut(e, owner.Payload, produce); err != nil {
+		span.Fault("quarantined")
 		h.quarantine(e.record, err, produce)
 	}
 	if n := h.matched.Cut; n > 0 {

@@ -78,7 +78,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	s.metrics, s.faults = newMetrics(reg, s.lag, s.now), newFaults(topics.Attempts, cfg.Instance, log)
 	s.handler = &handler{
 		topics: topics, maxWebhooks: cfg.MaxWebhooksPerEvent, log: log, now: func() time.Time { return s.now() },
-		trace: cfg.Trace, index: x, keep: keep.Record,
+		trace: cfg.Trace, group: cfg.Kafka.TopicPrefix + name, index: x, keep: keep.Record,
 		tenant: s.settings.Tenant, state: s.states.Get, seen: s.redis.Dedupe().Seen,
 	}
 	return s, nil

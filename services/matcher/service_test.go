@@ -342,6 +342,9 @@ func TestWithoutRedisMatchingGoesOn(t *testing.T) {
 	if n := m.metric(t, "doorstep_events_not_looked_up_total") - before; n != 2 {
 		t.Errorf("%v counted as not looked up, want 2", n)
 	}
+	if n := m.metric(t, "doorstep_store_failures_total"); n < 1 {
+		t.Errorf("%v failures of a store counted, with Redis away", n)
+	}
 	network.Heal()
 	w.eventually("looking for duplicates again", func() bool {
 		w.publish("e1")

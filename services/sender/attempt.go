@@ -64,7 +64,7 @@ func (s *Service) deliver(h *held, w *webhook.Webhook, e *entry, started time.Ti
 		return s.unreadable(h, w, err, started)
 	}
 	treatment := treat(w, s.settings.Tenant(w.Tenant))
-	span := s.cfg.Trace.Attempt(d.TraceContext, started)
+	span := s.cfg.Trace.Attempt(d, w.URL, started)
 	outcome := s.send(w, d, secrets, started, treatment.timeout, span.Context())
 	ended := s.now()
 

@@ -131,7 +131,7 @@ func (r *rig) webhook(url string, change func(*webhook.Webhook)) webhook.Webhook
 	return w
 }
 
-func (r *rig) deliver(w webhook.Webhook, n int) delivery.Delivery {
+func (r *rig) deliver(w webhook.Webhook, n int, change ...func(*delivery.Delivery)) delivery.Delivery {
 	r.t.Helper()
 	event := fmt.Sprintf("event-%d", n)
 	id := delivery.ID(event, w.ID)
@@ -139,6 +139,9 @@ func (r *rig) deliver(w webhook.Webhook, n int) delivery.Delivery {
 		ID: id, Tenant: w.Tenant, EventID: event, EventType: "card.updated", WebhookID: w.ID, WebhookPosition: r.hooks[w.ID],
 		RunID: delivery.FirstRunID(id), Cause: delivery.CauseFirst, Attempt: 1, ReceivedAt: time.Now(),
 		Body: []byte(fmt.Sprintf(`{"n": %d}`, n)), ContentType: "application/json",
+	}
+	for _, c := range change {
+		c(&d)
 	}
 	r.produce(wire.Delivery(r.topics.Deliveries, d))
 	return d

@@ -26,7 +26,7 @@ const patience = 45 * time.Second
 const platformKey = "dsk_observe_0123456789abcdef0123456789"
 
 // doorstep is everything in this process, with tracing, until the test ends.
-func doorstep(t *testing.T) *app.App {
+func doorstep(t *testing.T, change ...func(*app.Config)) *app.App {
 	t.Helper()
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", testkit.NewCollector(t).URL)
 	cfg, err := app.Default(t.TempDir())
@@ -35,6 +35,9 @@ func doorstep(t *testing.T) *app.App {
 	}
 	cfg.Egress = egress.Policy{AllowNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, AllowHTTP: true}
 	cfg.Console.BootstrapKey, cfg.Kafka.RetryTiers = platformKey, "1s,2s,3s"
+	for _, c := range change {
+		c(&cfg)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	a, err := app.New(ctx, cfg, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -23,21 +23,23 @@ type scraper struct {
 	url string
 }
 
-// wanted skips the test unless TEST_REQUIRE_PROMETHEUS=1.
-func wanted(t *testing.T) {
+// installed is the Prometheus on the PATH. Without TEST_REQUIRE_REAL=1 the test is skipped: it takes half a minute on a busy machine.
+func installed(t *testing.T) (program string) {
 	t.Helper()
-	if os.Getenv("TEST_REQUIRE_PROMETHEUS") != "1" {
-		t.Skip("TEST_REQUIRE_PROMETHEUS=1 runs it, with the Prometheus on the PATH")
+	if os.Getenv("TEST_REQUIRE_REAL") != "1" {
+		t.Skip("TEST_REQUIRE_REAL=1 runs it, with the Prometheus on the PATH")
 	}
-}
-
-// newScraper runs the Prometheus on the PATH.
-func newScraper(t *testing.T, target string) scraper {
-	t.Helper()
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal("TEST_REQUIRE_REAL=1, and there is no Prometheus (Debian: prometheus): ", err)
 	}
+	t.Log("prometheus: ", program)
+	return program
+}
+
+// newScraper runs a Prometheus.
+func newScraper(t *testing.T, program, target string) scraper {
+	t.Helper()
 	rules, err := filepath.Abs(filepath.Join(root, alertsFile))
 	if err != nil {
 		t.Fatal(err)
@@ -117,9 +119,9 @@ var rightlyEmpty = map[string]string{
 
 // Each query of the dashboard is asked of a real Prometheus that scrapes a Doorstep at work.
 func TestTheDashboardShowsAWorkingDoorstep(t *testing.T) {
-	wanted(t)
+	program := installed(t)
 	a := doorstep(t)
-	s := newScraper(t, strings.TrimPrefix(a.URL(), "http://"))
+	s := newScraper(t, program, strings.TrimPrefix(a.URL(), "http://"))
 	testkit.Eventually(t, patience, func() error {
 		use(t, a) // again and again, so that there are rates
 		for _, p := range panels(t) {
