@@ -13,7 +13,7 @@ UNCACHED := ./pkg/archtest ./services/e2e/...
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
 # The longest is first.
 REAL := ./services/console ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish ./pkg/mail \
-	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/doorstep ./services/e2e ./services/e2e/scale
+	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/doorstep ./services/e2e ./services/e2e/observe ./services/e2e/scale
 
 # The image: its name, the engine (podman does as well), and the two images it is made of, if not the Dockerfile's own.
 DOCKER ?= docker
@@ -48,7 +48,7 @@ test: ## all tests, on the embedded servers
 	go test $$(go list work | grep -v -e /pkg/archtest -e /services/e2e)
 	go test -count=1 $(UNCACHED)
 
-test-real: ## the suites on Apache Kafka, Redis, PostgreSQL, Exim: TEST_KAFKA, TEST_REDIS, TEST_POSTGRES, TEST_SMTP, else deploy/local/servers
+test-real: ## the suites on Apache Kafka, Redis, PostgreSQL, Exim, Prometheus: TEST_KAFKA, TEST_REDIS, TEST_POSTGRES, TEST_SMTP, else deploy/local/servers
 	TEST_REQUIRE_REAL=1 E2E_RUNNER=processes deploy/local/servers run go test -count=1 $(REAL)
 	AWAY_TIME=short go test -count=1 ./services/e2e/away # by itself: it holds what is promised of times
 
