@@ -47,6 +47,7 @@ type LanesConfig struct {
 type Lanes struct {
 	cfg    LanesConfig
 	client *kgo.Client
+	writer *Writer
 	log    *slog.Logger
 	pulse  Pulse
 	said   told
@@ -101,12 +102,18 @@ func NewLanes(kafka Config, cfg LanesConfig, log *slog.Logger, opts ...kgo.Opt) 
 		opts = append(opts, kgo.InstanceID(cfg.Instance))
 	}
 	var err error
-	l.client, err = kafka.NewClient("lanes", log, opts...)
-	return l, err
+	if l.client, err = kafka.NewClient("lanes", log, opts...); err != nil {
+		return nil, err
+	}
+	l.writer = NewWriter(l.client, log)
+	return l, nil
 }
 
-// Client is the client beneath. What follows from work is written by Produce.
+// Client is the client beneath, to ask brokers with.
 func (l *Lanes) Client() *kgo.Client { return l.client }
+
+// Writer writes what does not follow from work; what does is written by Produce.
+func (l *Lanes) Writer() *Writer { return l.writer }
 
 // Poll returns what was read, at most n records. It errs when going on makes no sense.
 func (l *Lanes) Poll(ctx context.Context, n int) ([]Batch, error) {
@@ -277,6 +284,7 @@ func CommitErrors(resp *kmsg.OffsetCommitResponse) error {
 // moves nothing. Commit before it.
 func (l *Lanes) Close() {
 	l.close() // else, with the brokers away, the client would wait for ever for commits that are being asked for
+	l.writer.Close()
 	l.client.Close()
 }
 

@@ -33,7 +33,7 @@ func (l *Lanes) Produce(ctx context.Context, r *kgo.Record, promise func(*kgo.Re
 }
 
 func (l *Lanes) produce(u unwritten) {
-	l.client.Produce(u.ctx, u.record, func(r *kgo.Record, err error) {
+	l.writer.Produce(u.ctx, u.record, func(r *kgo.Record, err error) {
 		if denied(err) {
 			l.keep(u, err)
 			return
@@ -68,7 +68,7 @@ func (l *Lanes) tryAgain() {
 		first := l.unwritten[0]
 		l.writing.Unlock()
 		again := *first.record
-		err := l.client.ProduceSync(l.closing, &again).FirstErr()
+		err := l.writer.ProduceSync(l.closing, &again).FirstErr()
 		if allowed = !denied(err); !allowed {
 			l.pulse.Heard(fmt.Errorf("write to topic %s: %w", again.Topic, Denied(err)), time.Now())
 			continue

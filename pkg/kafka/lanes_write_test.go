@@ -16,17 +16,18 @@ import (
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
 )
 
-// restricted are lanes of a sender that may read and write `lane`, and not write `out`, and the administrator's client.
-func restricted(t *testing.T) (*Lanes, *kgo.Client) {
+func may(resource kmsg.ACLResourceType, name string, operation kmsg.ACLOperation) kfake.ACL {
+	return kfake.ACL{Resource: resource, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: operation, Allow: true}
+}
+
+// restricted are lanes of a sender that may read `lane`, not write `out`, and what is given beside, and the administrator's
+// client.
+func restricted(t *testing.T, beside ...kfake.ACL) (*Lanes, *kgo.Client) {
 	t.Helper()
-	const literal = kmsg.ACLResourcePatternTypeLiteral
-	may := func(resource kmsg.ACLResourceType, name string, operation kmsg.ACLOperation) kfake.ACL {
-		return kfake.ACL{Resource: resource, Name: name, Pattern: literal, Operation: operation, Allow: true}
-	}
+	acls := append(beside, may(kmsg.ACLResourceTypeTopic, "lane", kmsg.ACLOperationRead), may(kmsg.ACLResourceTypeTopic, "out", kmsg.ACLOperationDescribe),
+		may(kmsg.ACLResourceTypeGroup, "sender", kmsg.ACLOperationRead))
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(), kfake.SeedTopics(1, "lane", "out"),
-		kfake.Superuser("PLAIN", "admin", "secret of admin"), kfake.User("PLAIN", "sender", "secret of sender",
-			may(kmsg.ACLResourceTypeTopic, "lane", kmsg.ACLOperationRead), may(kmsg.ACLResourceTypeTopic, "lane", kmsg.ACLOperationWrite), may(kmsg.ACLResourceTypeTopic, "out", kmsg.ACLOperationDescribe),
-			may(kmsg.ACLResourceTypeGroup, "sender", kmsg.ACLOperationRead)))
+		kfake.Superuser("PLAIN", "admin", "secret of admin"), kfake.User("PLAIN", "sender", "secret of sender", acls...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,20 @@ func restricted(t *testing.T) (*Lanes, *kgo.Client) {
 // What ACLs do not allow to be written is kept, with all that comes after it, and written in its order once they do.
 func TestWritesThatAreDeniedAreKept(t *testing.T) {
 	t.Parallel()
-	lanes, admin := restricted(t)
+	for name, beside := range map[string][]kfake.ACL{
+		"another topic may be written": {may(kmsg.ACLResourceTypeTopic, "lane", kmsg.ACLOperationWrite)},
+		"no topic may be written":      nil, // the client gets no producer id
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lanes, admin := restricted(t, beside...)
+			deniedAreKept(t, lanes, admin)
+		})
+	}
+}
+
+func deniedAreKept(t *testing.T, lanes *Lanes, admin *kgo.Client) {
+	t.Helper()
 	const n = 20
 	written := make(chan error, n)
 	produce := func(i int) {

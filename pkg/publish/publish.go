@@ -92,6 +92,7 @@ type settings interface {
 type Publisher struct {
 	cfg      Config
 	client   *kgo.Client
+	writer   *kafka.Writer
 	topic    string
 	settings settings
 	schemas  *schemas
@@ -123,7 +124,7 @@ func New(cfg Config, log kafka.Config, id string, c settings, logger *slog.Logge
 		return nil, err
 	}
 	return &Publisher{
-		cfg: cfg, client: client, topic: topics.Events, settings: c, schemas: newSchemas(), log: logger, metrics: m,
+		cfg: cfg, client: client, writer: kafka.NewWriter(client, logger), topic: topics.Events, settings: c, schemas: newSchemas(), log: logger, metrics: m,
 		events: semaphore.NewWeighted(int64(cfg.MaxInFlight)), bytes: semaphore.NewWeighted(cfg.MaxInFlightBytes),
 	}, nil
 }
@@ -157,10 +158,16 @@ func clientOptions(cfg Config) []kgo.Opt {
 }
 
 // Close ends the publisher. Events in flight are refused as unavailable: wait for them first.
-func (p *Publisher) Close() { p.client.Close() }
+func (p *Publisher) Close() {
+	p.writer.Close()
+	p.client.Close()
+}
 
-// Client is the publisher's Kafka client, for what its service writes beside events.
+// Client is the publisher's Kafka client, to ask brokers with.
 func (p *Publisher) Client() *kgo.Client { return p.client }
+
+// Writer is for what the publisher's service writes beside events.
+func (p *Publisher) Writer() *kafka.Writer { return p.writer }
 
 // Ping errs if no broker answers within the context, or the topic of events is not there for us to see.
 func (p *Publisher) Ping(ctx context.Context) error { return kafka.See(ctx, p.client, p.topic) }
@@ -250,7 +257,7 @@ const recordOverhead = 512
 func (p *Publisher) produce(r *kgo.Record, size int64, span trace.Span, result Result, done func(Result)) {
 	p.metrics.inFlight.Inc()
 	p.metrics.inFlightBytes.Add(float64(size))
-	p.client.TryProduce(context.Background(), r, func(r *kgo.Record, err error) {
+	p.writer.TryProduce(context.Background(), r, func(r *kgo.Record, err error) {
 		p.metrics.inFlight.Dec()
 		p.metrics.inFlightBytes.Sub(float64(size))
 		p.bytes.Release(size)

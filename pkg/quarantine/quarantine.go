@@ -58,12 +58,12 @@ func (q *Quarantine) Record(r *kgo.Record, reason error) (*kgo.Record, error) {
 }
 
 // Write keeps r and goes on at once; if it cannot be written, the warnings are what remains.
-func (q *Quarantine) Write(client *kgo.Client, r *kgo.Record, reason error) {
+func (q *Quarantine) Write(writer *kafka.Writer, r *kgo.Record, reason error) {
 	kept, err := q.Record(r, reason)
 	if err != nil {
 		return
 	}
-	client.Produce(context.Background(), kept, func(_ *kgo.Record, err error) {
+	writer.Produce(context.Background(), kept, func(_ *kgo.Record, err error) {
 		if err != nil {
 			q.log.Error("quarantine record not written", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "error", err)
 		}

@@ -91,7 +91,7 @@ func TestWriteKeepsCountsAndWarns(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := newWard(t, topics.Quarantine)
-	w.Write(client, unreadable([]byte("s3cret payload")), errors.New("version 9 is not known"))
+	w.Write(kafka.NewWriter(client, slog.New(slog.DiscardHandler)), unreadable([]byte("s3cret payload")), errors.New("version 9 is not known"))
 	if err := client.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func TestWriteToAClosedClientIsLogged(t *testing.T) {
 	}
 	client.Close()
 	w := newWard(t, "t.quarantine")
-	w.Write(client, unreadable([]byte("s3cret")), errors.New("does not decode"))
+	w.Write(kafka.NewWriter(client, slog.New(slog.DiscardHandler)), unreadable([]byte("s3cret")), errors.New("does not decode"))
 	for _, want := range []string{"record quarantined", "quarantine record not written"} {
 		select {
 		case line := <-w.log:

@@ -102,7 +102,7 @@ func (s *Service) send(ctx context.Context, d delivery.Delivery) error {
 	}
 	written := make(chan error, 1)
 	// The caller's context is not the record's: it would take others of its batch along.
-	s.publisher.Client().Produce(context.WithoutCancel(ctx), r, func(_ *kgo.Record, err error) { written <- err })
+	s.publisher.Writer().Produce(context.WithoutCancel(ctx), r, func(_ *kgo.Record, err error) { written <- err })
 	select {
 	case err = <-written:
 	case <-ctx.Done():

@@ -168,7 +168,7 @@ func (s *Service) raise(ctx context.Context, notices []failure.Notice) error {
 		records[i] = r
 	}
 	// The context is not the records': it would take others of their batch along.
-	if err := s.publisher.Client().ProduceSync(context.WithoutCancel(ctx), records...).FirstErr(); err != nil {
+	if err := s.publisher.Writer().ProduceSync(context.WithoutCancel(ctx), records...).FirstErr(); err != nil {
 		return fmt.Errorf("write %d notices: %w", len(notices), err)
 	}
 	for _, n := range notices {

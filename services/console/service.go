@@ -137,7 +137,7 @@ func (s *Service) connect(metrics prometheus.Registerer) error {
 		return err
 	}
 	// Records come only once Run follows the topics; the publisher is there by then.
-	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.publisher.Client(), r, reason) })
+	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.publisher.Writer(), r, reason) })
 	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "console-settings", s.log, unreadable); err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func (s *Service) open(metrics prometheus.Registerer) error {
 		return err
 	}
 	// Records come only once Run follows the settings; the publisher is there by then.
-	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.publisher.Client(), r, reason) })
+	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.publisher.Writer(), r, reason) })
 	if s.settings, err = registry.NewSettings(s.cfg.Kafka, "ingest-settings", s.log, unreadable); err != nil {
 		return err
 	}

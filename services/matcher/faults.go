@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/doorstep-dev/doorstep/pkg/delivery"
+	"github.com/doorstep-dev/doorstep/pkg/kafka"
 	"github.com/doorstep-dev/doorstep/pkg/wire"
 )
 
@@ -76,7 +77,7 @@ func (f *faults) add(of failed, now time.Time) {
 }
 
 // tell writes what has been counted since it was last told.
-func (f *faults) tell(client *kgo.Client) {
+func (f *faults) tell(writer *kafka.Writer) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, known := range f.of {
@@ -92,7 +93,7 @@ func (f *faults) tell(client *kgo.Client) {
 		was, count := known.told, known.last.Count
 		known.told = count
 		// On a goroutine of its own, which may wait for this lock.
-		client.TryProduce(context.Background(), r, func(_ *kgo.Record, err error) {
+		writer.TryProduce(context.Background(), r, func(_ *kgo.Record, err error) {
 			if err != nil {
 				f.untold(known, count, was)
 			}
@@ -110,7 +111,7 @@ func (f *faults) untold(known *fault, count, was int) {
 }
 
 // run tells until ctx ends.
-func (f *faults) run(ctx context.Context, client *kgo.Client, room func() error) {
+func (f *faults) run(ctx context.Context, writer *kafka.Writer, room func() error) {
 	ticker := time.NewTicker(faultsEvery)
 	defer ticker.Stop()
 	for {
@@ -120,7 +121,7 @@ func (f *faults) run(ctx context.Context, client *kgo.Client, room func() error)
 			return
 		}
 		if room == nil || room() == nil {
-			f.tell(client)
+			f.tell(writer)
 		}
 	}
 }

@@ -37,6 +37,7 @@ type Service struct {
 	states   *registry.States
 	redis    *redisstate.Client
 	client   *kgo.Client // for what is not part of a transaction
+	writer   *kafka.Writer
 	handler  *handler
 	faults   *faults
 	lag      *obs.Lag
@@ -92,7 +93,8 @@ func (s *Service) connect(x *index, keep *quarantine.Quarantine) (err error) {
 	if s.client, err = s.cfg.Kafka.NewClient(name, s.log); err != nil {
 		return err
 	}
-	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.client, r, reason) })
+	s.writer = kafka.NewWriter(s.client, s.log)
+	unreadable := registry.Quarantine(func(r *kgo.Record, reason error) { keep.Write(s.writer, r, reason) })
 	// The index has all that is needed of a webhook.
 	kept := registry.OnChange(x.changed)
 	if s.webhooks, err = registry.NewWebhooks(s.cfg.Kafka, "matcher-webhooks", s.log, kept, registry.PassOn(), unreadable); err != nil {
@@ -158,11 +160,11 @@ func (s *Service) Run(ctx context.Context) error {
 		loop(view.run)
 	}
 	loop(s.match)
-	loops.Go(func() { s.faults.run(ctx, s.client, s.cfg.Room) })
+	loops.Go(func() { s.faults.run(ctx, s.writer, s.cfg.Room) })
 	loops.Go(func() { s.watch(ctx) })
 	<-ctx.Done()
 	loops.Wait()
-	s.faults.tell(s.client) // close waits until it is written
+	s.faults.tell(s.writer) // close waits until it is written
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("matcher: %w", err)
 	}
@@ -239,9 +241,10 @@ func (s *Service) ended(done kafka.Transaction) {
 func (s *Service) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	if err := s.client.Flush(ctx); err != nil {
+	if err := s.writer.Flush(ctx); err != nil {
 		s.log.Warn("quarantined records are not all written", "error", err)
 	}
+	s.writer.Close()
 	s.client.Close()
 	if err := s.redis.Close(); err != nil {
 		s.log.Warn("redis not closed", "error", err)

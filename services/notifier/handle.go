@@ -164,7 +164,7 @@ func (s *Service) write(l *letter, a tenant.Administrator, f fate) bool {
 	for {
 		again := *r
 		again.Partition = l.part.ID
-		err := s.lanes.Client().ProduceSync(s.life, &again).FirstErr()
+		err := s.lanes.Writer().ProduceSync(s.life, &again).FirstErr()
 		if err == nil {
 			return true
 		}

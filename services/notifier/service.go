@@ -96,7 +96,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 		return nil, fmt.Errorf("notifier: %w", err)
 	}
 	s.desk.admins, s.desk.holds = s.settings.Administrators, s.holds
-	s.desk.quarantine = func(r *kgo.Record, reason error) { s.keep.Write(s.lanes.Client(), r, reason) }
+	s.desk.quarantine = func(r *kgo.Record, reason error) { s.keep.Write(s.lanes.Writer(), r, reason) }
 	s.work, s.endWork = context.WithCancel(context.Background())
 	s.life, s.endLife = context.WithCancel(context.Background())
 	s.metrics = newMetrics(reg, s.desk.waiting, s.now)

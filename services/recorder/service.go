@@ -43,6 +43,7 @@ type Service struct {
 	lag     *obs.Lag
 	metrics *metrics
 	client  *kgo.Client // for what is not read in the group
+	writer  *kafka.Writer
 	keep    *quarantine.Quarantine
 	seldom  obs.Seldom
 
@@ -72,6 +73,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Service, err
 	if s.client, err = cfg.Kafka.NewClient(name, log); err != nil {
 		return nil, fmt.Errorf("recorder: %w", err)
 	}
+	s.writer = kafka.NewWriter(s.client, log)
 	s.metrics = newMetrics(reg, s.lag, s.late, s.now)
 	return s, nil
 }
@@ -112,6 +114,7 @@ func (s *Service) Ready() error {
 // Run records until ctx ends. The batch in hand is still written then, if SQL takes it within 5 s.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.client.Close()
+	defer s.writer.Close()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var loops sync.WaitGroup

@@ -26,7 +26,7 @@ func (s *Service) take(ctx, work context.Context, records []*kgo.Record, held *h
 	if refused+len(faults) > 0 {
 		flush, cancel := context.WithTimeout(work, commitTime)
 		defer cancel()
-		if err := s.client.Flush(flush); err != nil {
+		if err := s.writer.Flush(flush); err != nil {
 			s.log.Error("quarantined records are not all written", "error", err)
 		}
 	}
@@ -100,5 +100,5 @@ func (s *Service) quarantine(r *kgo.Record, reason error) {
 		_, _ = s.keep.Record(r, reason) // which logs and counts it
 		return
 	}
-	s.keep.Write(s.client, r, reason)
+	s.keep.Write(s.writer, r, reason)
 }

@@ -112,7 +112,7 @@ func (s *Service) connect() (err error) {
 	if s.redis, err = redisstate.Connect(s.cfg.Redis); err != nil {
 		return err
 	}
-	quarantined := registry.Quarantine(func(r *kgo.Record, reason error) { s.quarantine.Write(s.lanes.Client(), r, reason) })
+	quarantined := registry.Quarantine(func(r *kgo.Record, reason error) { s.quarantine.Write(s.lanes.Writer(), r, reason) })
 	changed := registry.OnChange(func(w webhook.Webhook, gone bool, _ delivery.Position) {
 		if gone {
 			s.signers.forget(w.ID)
@@ -293,7 +293,7 @@ func (s *Service) flush(within time.Duration) {
 	case <-written:
 	case <-ctx.Done():
 	}
-	if err := s.lanes.Client().Flush(ctx); err != nil {
+	if err := s.lanes.Writer().Flush(ctx); err != nil {
 		s.log.Warn("not all is written that follows from the last attempts; they are repeated", "error", err)
 	}
 }

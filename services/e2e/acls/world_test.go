@@ -114,13 +114,18 @@ func (w *world) connect(broker, prefix string) {
 // publish publishes an event over gRPC.
 func (w *world) publish(kind, data string) string {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(w.t.Context(), "authorization", "Bearer "+apiKey), patience)
-	defer cancel()
-	resp, err := w.ingest.Publish(ctx, &pb.PublishRequest{Event: &pb.Event{Type: kind, Data: []byte(data)}})
+	id, err := w.tryPublish(kind, data)
 	if err != nil {
 		w.t.Fatalf("publish: %v", err)
 	}
-	return resp.GetEventId()
+	return id
+}
+
+func (w *world) tryPublish(kind, data string) (eventID string, err error) {
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(w.t.Context(), "authorization", "Bearer "+apiKey), patience)
+	defer cancel()
+	resp, err := w.ingest.Publish(ctx, &pb.PublishRequest{Event: &pb.Event{Type: kind, Data: []byte(data)}})
+	return resp.GetEventId(), err
 }
 
 // rest makes a REST call, wants a status, and decodes the answer's data into out, if given.
