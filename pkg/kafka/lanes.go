@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -62,6 +63,7 @@ type Lanes struct {
 
 	writing   sync.Mutex
 	unwritten []unwritten // in order; what ACLs do not allow to write
+	holding   atomic.Bool // something is unwritten: what every write asks, without waiting for another
 
 	mu     sync.Mutex
 	parts  map[partition]*Part

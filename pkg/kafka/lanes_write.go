@@ -22,24 +22,29 @@ type unwritten struct {
 // order: until they are allowed, or Close. Given up, the record that it follows from could not be finished before a restart,
 // and its work would be repeated then. Sure is false meanwhile, so little is kept.
 func (l *Lanes) Produce(ctx context.Context, r *kgo.Record, promise func(*kgo.Record, error)) {
-	l.writing.Lock()
-	if len(l.unwritten) > 0 {
-		l.unwritten = append(l.unwritten, unwritten{ctx, r, promise})
-		l.writing.Unlock()
+	if l.holding.Load() && l.follows(unwritten{ctx, r, promise}) {
 		return
 	}
-	l.writing.Unlock()
-	l.produce(unwritten{ctx, r, promise})
-}
-
-func (l *Lanes) produce(u unwritten) {
-	l.writer.Produce(u.ctx, u.record, func(r *kgo.Record, err error) {
-		if denied(err) {
-			l.keep(u, err)
+	client := l.writer.client.Load()
+	client.Produce(ctx, r, func(r *kgo.Record, err error) { // the one thing more that a write costs here
+		if err == nil || !denied(err) {
+			promise(r, err)
 			return
 		}
-		u.promise(r, err)
+		l.writer.heed(client, err)
+		l.keep(unwritten{ctx, r, promise}, err)
 	})
+}
+
+// follows keeps a record if others wait before it.
+func (l *Lanes) follows(u unwritten) bool {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if len(l.unwritten) == 0 {
+		return false
+	}
+	l.unwritten = append(l.unwritten, u)
+	return true
 }
 
 // keep keeps a record that was denied.
@@ -52,6 +57,7 @@ func (l *Lanes) keep(u unwritten, err error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	l.unwritten = append(l.unwritten, u)
+	l.holding.Store(true)
 	if len(l.unwritten) == 1 {
 		go l.tryAgain()
 	}
@@ -77,13 +83,10 @@ func (l *Lanes) tryAgain() {
 		l.writing.Lock()
 		l.unwritten = l.unwritten[1:]
 		more = len(l.unwritten) > 0
+		l.holding.Store(more)
 		l.writing.Unlock()
 	}
 }
 
 // held reports whether records wait for an ACL.
-func (l *Lanes) held() bool {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	return len(l.unwritten) > 0
-}
+func (l *Lanes) held() bool { return l.holding.Load() }
