@@ -139,7 +139,7 @@ var tellings = map[Kind]map[string]telling{
 	KindJob: {
 		"id": bookkeeping, "tenant": bookkeeping, "created_at": bookkeeping, "updated_at": bookkeeping, "version": bookkeeping,
 		"requested_by": bookkeeping,
-		"webhook_id":   asItIs, "kind": asItIs, "selection": selectionTold, "status": asItIs, "total": asItIs, "changed": asItIs, "skipped": document,
+		"webhook_id":   asItIs, "kind": asItIs, "selection": selectionTold, "status": asItIs, "total": asItIs, "changed": asItIs, "skipped": asItIs, "skipped_for": document,
 		"error": asItIs, "finished_at": stamp,
 	},
 }

@@ -129,7 +129,7 @@ func (r selectionRow) selection() (Selection, error) {
 // jobColumns are in the order of jobValues and scanJob. The first seven never change.
 var jobColumns = []string{
 	"id", "tenant", "webhook_id", "kind", "selection", "requested_by", "created_at",
-	"status", "total", "changed", "skipped", "error", "version", "updated_at", "finished_at",
+	"status", "total", "changed", "skipped", "skipped_for", "error", "version", "updated_at", "finished_at",
 }
 
 const jobFixed = 7
@@ -137,7 +137,7 @@ const jobFixed = 7
 func jobValues(j Job) []any {
 	return []any{
 		j.ID, j.Tenant, j.WebhookID, string(j.Kind), sqldb.AsJSON(selectionToRow(j.Selection)), j.RequestedBy, sqldb.Nanos(j.CreatedAt),
-		string(j.Status), j.Total, j.Changed, sqldb.AsJSON(j.Skipped), j.Error, int64(j.Version), sqldb.Nanos(j.UpdatedAt), sqldb.Nanos(j.FinishedAt), //nolint:gosec // grows by ones
+		string(j.Status), j.Total, j.Changed, j.Skipped.Sum(), sqldb.AsJSON(j.Skipped), j.Error, int64(j.Version), sqldb.Nanos(j.UpdatedAt), sqldb.Nanos(j.FinishedAt), //nolint:gosec // grows by ones
 	}
 }
 
@@ -145,9 +145,10 @@ func scanJob(row sqldb.Scanner) (Job, error) {
 	var (
 		j         Job
 		selection selectionRow
+		skipped   int64 // the sum, for the version before
 	)
 	err := row.Scan(&j.ID, &j.Tenant, &j.WebhookID, &j.Kind, sqldb.Document{To: &selection}, &j.RequestedBy, sqldb.Stamp{T: &j.CreatedAt},
-		&j.Status, &j.Total, &j.Changed, sqldb.Document{To: &j.Skipped}, &j.Error, &j.Version, sqldb.Stamp{T: &j.UpdatedAt}, sqldb.Stamp{T: &j.FinishedAt})
+		&j.Status, &j.Total, &j.Changed, &skipped, sqldb.Document{To: &j.Skipped}, &j.Error, &j.Version, sqldb.Stamp{T: &j.UpdatedAt}, sqldb.Stamp{T: &j.FinishedAt})
 	if err != nil {
 		return Job{}, err
 	}

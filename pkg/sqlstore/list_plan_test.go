@@ -23,8 +23,8 @@ var longLists = []string{
 	`INSERT INTO administrators SELECT 'a-' || n, TENANT, 'a-' || n, 'a-' || n, 'n' || (n % 997), 'en', '[]', 1, n, n * 7 % 12007 FROM n`,
 	`INSERT INTO api_keys (id, tenant, name, prefix, hash, scopes, developer_client_id, version, created_at, expires_at)
 		SELECT 'k-' || n, TENANT, 'n' || (n % 997), 'dsk', CAST(n AS BLOB), '[]', '', 1, n, n * 7 % 12007 FROM n`,
-	`INSERT INTO jobs (id, tenant, webhook_id, kind, selection, status, requested_by, changed, error, version, created_at, updated_at, finished_at)
-		SELECT 'j-' || n, TENANT, 'w' || (n % 991), 'release', '{}', 'done', 'k', 0, '', 1, n, n + 1, n * 7 % 12007 FROM n`,
+	`INSERT INTO jobs (id, tenant, webhook_id, kind, selection, status, requested_by, changed, skipped, error, version, created_at, updated_at, finished_at)
+		SELECT 'j-' || n, TENANT, 'w' || (n % 991), 'release', '{}', 'done', 'k', 0, 0, '', 1, n, n + 1, n * 7 % 12007 FROM n`,
 	`INSERT INTO audit_log SELECT 'e-' || n, TENANT, (TENANT), n, 'api_key', 'k', 'n', FALSE, 'a', 'webhook', 's-' || (n % 900), '', '', 'done', '', 'r' FROM n`,
 }
 

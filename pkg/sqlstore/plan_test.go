@@ -19,7 +19,7 @@ var manyRows = []string{
 	`INSERT INTO api_keys SELECT 'k-' || n, 't-' || (n % 300), 'n', 'dsk', CAST(n AS BLOB), '[]', '', 1, n, 0, 0, 0 FROM n`,
 	`INSERT INTO sessions SELECT CAST(n AS BLOB), CAST(n AS BLOB), 't-' || (n % 300), n, n FROM n`,
 	`INSERT INTO jobs (id, tenant, webhook_id, kind, selection, status, requested_by, changed, skipped, error, version, created_at, updated_at, finished_at)
-		SELECT 'j-' || n, 't-' || (n % 300), 'w', 'release', '{}', CASE WHEN n % 100 = 0 THEN 'waiting' ELSE 'done' END, 'k', 0, '{}', '', 1, n, n + 1,
+		SELECT 'j-' || n, 't-' || (n % 300), 'w', 'release', '{}', CASE WHEN n % 100 = 0 THEN 'waiting' ELSE 'done' END, 'k', 0, 0, '', 1, n, n + 1,
 		CASE WHEN n % 100 = 0 THEN 0 ELSE n END FROM n`,
 	`INSERT INTO audit_log SELECT 'e-' || n, 't-' || (n % 300), 't-' || (n % 300), n, 'api_key', 'k', 'n', FALSE, 'a', 'webhook', 's-' || (n % 900),
 		'', '', 'done', '', 'r' FROM n`,

@@ -1,15 +1,10 @@
 -- +goose Up
--- How many deliveries a job is about (-1: not counted), and why it left some as they are. Types are the only difference
--- to SQLite's file.
+-- How many deliveries a job is about (-1: not counted), and why it left some as they are; how many in all stays
+-- beside it, for the version before. Types are the only difference to SQLite's file.
 ALTER TABLE jobs ADD COLUMN total BIGINT NOT NULL DEFAULT -1;
-ALTER TABLE jobs ADD COLUMN skips JSONB NOT NULL DEFAULT '{}';
-UPDATE jobs SET skips = jsonb_build_object('payload_gone', skipped) WHERE skipped > 0;
-ALTER TABLE jobs DROP COLUMN skipped;
-ALTER TABLE jobs RENAME COLUMN skips TO skipped;
+ALTER TABLE jobs ADD COLUMN skipped_for JSONB NOT NULL DEFAULT '{}';
+UPDATE jobs SET skipped_for = jsonb_build_object('payload_gone', skipped) WHERE skipped > 0;
 
 -- +goose Down
-ALTER TABLE jobs ADD COLUMN counted BIGINT NOT NULL DEFAULT 0;
-UPDATE jobs SET counted = COALESCE((skipped->>'payload_gone')::BIGINT, 0) + COALESCE((skipped->>'unreadable')::BIGINT, 0);
-ALTER TABLE jobs DROP COLUMN skipped;
-ALTER TABLE jobs RENAME COLUMN counted TO skipped;
+ALTER TABLE jobs DROP COLUMN skipped_for;
 ALTER TABLE jobs DROP COLUMN total;
