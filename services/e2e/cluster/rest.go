@@ -9,8 +9,18 @@ import (
 	"net/http"
 )
 
+// Refusal is an answer with another status than was wanted.
+type Refusal struct {
+	Status int
+	what   string
+}
+
+// Error is error's.
+func (r *Refusal) Error() string { return r.what }
+
 // REST asks a console, of which the first is 0, with the platform key; path follows /api/v1/. in is sent as JSON, nil: nothing is.
-// out takes the answer's data, all its bytes if it is a *[]byte, and may be nil. It errs unless the answer's status is want.
+// out takes the answer's data, all its bytes if it is a *[]byte, and may be nil. It errs unless the answer's status is want,
+// with a Refusal if it is another.
 func (c *Cluster) REST(ctx context.Context, console int, method, path string, in any, want int, out any) error {
 	req, err := c.request(ctx, console, method, path, in)
 	if err != nil {
@@ -26,7 +36,7 @@ func (c *Cluster) REST(ctx context.Context, console int, method, path string, in
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if resp.StatusCode != want {
-		return fmt.Errorf("%s %s: %d, want %d: %s", method, path, resp.StatusCode, want, answer)
+		return &Refusal{resp.StatusCode, fmt.Sprintf("%s %s: %d, want %d: %s", method, path, resp.StatusCode, want, answer)}
 	}
 	switch out := out.(type) {
 	case nil:

@@ -43,6 +43,9 @@ type world struct {
 	cfg      kafka.Config
 	receiver *receiver
 	webhooks []string // ids of those that want every event
+
+	newerRuns map[*cluster.Process]bool
+	refused   int // requests that consoles of the older program answered 503, and were made again
 }
 
 // TestOlderAndNewerSideBySide replaces every process, in as many orders as UPGRADE_SEEDS says.
@@ -90,6 +93,9 @@ func replaceAll(t *testing.T, older, newer string, chance *rand.Rand) {
 	}
 	stop()
 	<-ended
+	if w.refused > 0 {
+		t.Logf("consoles of the older program answered %d requests with 503", w.refused)
+	}
 	w.settle(load)
 	w.audit()
 	w.nothingUnreadable()
@@ -102,7 +108,7 @@ func newWorld(t *testing.T, older, newer string) *world {
 	servers.Postgres = sqldbtest.Postgres(t).PostgresURL
 	prefix := testkit.Prefix(t)
 	w := &world{
-		t: t, older: older, newer: newer, receiver: newReceiver(t),
+		t: t, older: older, newer: newer, receiver: newReceiver(t), newerRuns: map[*cluster.Process]bool{},
 		cfg: kafka.Config{Brokers: strings.Split(servers.Kafka, ","), TopicPrefix: prefix, RetryTiers: tiers},
 	}
 	logs := os.Getenv("UPGRADE_LOGS")
@@ -208,6 +214,7 @@ func (w *world) replace(s step) {
 	if err := errors.Join(err, s.process.Start(), s.process.Ready(ctx)); err != nil {
 		w.t.Fatalf("%s, %s: %v", s.process.Name, s.words(), err)
 	}
+	w.newerRuns[s.process] = s.newer
 }
 
 // change has consoles of both programs change webhooks: a description, and every third time one is paused and resumed, so that
@@ -323,9 +330,22 @@ func (w *world) nothingUnreadable() {
 	}
 }
 
-// rest asks a console.
+// rest asks a console. One of the older program is asked again when it answers 503, as its clients would: with tables that
+// have changed under it, each statement that a connection keeps may fail once.
 func (w *world) rest(console int, method, path string, in any, want int, out any) error {
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
-	return w.REST(ctx, console, method, path, in, want, out)
+	for {
+		err := w.REST(ctx, console, method, path, in, want, out)
+		refusal, _ := errors.AsType[*cluster.Refusal](err)
+		if refusal == nil || refusal.Status != http.StatusServiceUnavailable || w.newerRuns[w.Of("console")[console]] {
+			return err
+		}
+		w.refused++
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
