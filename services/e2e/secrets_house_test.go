@@ -49,8 +49,9 @@ type house struct {
 	admins    []string                  // base URLs of admin addresses
 	profiles  []string                  // and of profiles
 	logs      func() []byte
-	files     string     // data directory of what is embedded; empty: none
-	sql       []database // with everybody's tables
+	spans     *testkit.Collector // has all spans
+	files     string             // data directory of what is embedded; empty: none
+	sql       []database         // with everybody's tables
 	stop      func()
 
 	mu  sync.Mutex
@@ -84,7 +85,10 @@ const warnAfter, disableAfter = 3, 6
 // embeddedHouse runs everything in this process: SQLite and the log embedded, Redis with a password elsewhere.
 func embeddedHouse(t *testing.T, p *plants) *house {
 	t.Helper()
-	h := &house{t: t, p: p, mails: newTellingServer(t), files: t.TempDir(), proxy: map[string]*testkit.Proxy{}}
+	h := &house{t: t, p: p, mails: newTellingServer(t), files: t.TempDir(), proxy: map[string]*testkit.Proxy{}, spans: testkit.NewCollector(t)}
+	for name, value := range h.tracing() {
+		t.Setenv(name, value)
+	}
 	state := miniredis.RunT(t)
 	state.RequireAuth(p.redisPassword)
 	h.proxy["redis"] = testkit.NewProxy(t, state.Addr())
@@ -117,6 +121,14 @@ func embeddedHouse(t *testing.T, p *plants) *house {
 
 func (h *house) smtpURL() string {
 	return "smtp://doorstep:" + url.QueryEscape(h.p.smtpPassword) + "@" + h.mails.addr + "?starttls=never"
+}
+
+// tracing is the environment of what sends its spans to the house's collector, with a key as many collectors want one.
+func (h *house) tracing() map[string]string {
+	return map[string]string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT": h.spans.URL, "OTEL_BSP_SCHEDULE_DELAY": "100",
+		"OTEL_EXPORTER_OTLP_HEADERS": "x-collector-key=" + h.p.collectorKey,
+	}
 }
 
 func (h *house) note(place string, content []byte) {
@@ -232,6 +244,17 @@ func (h *house) gather() {
 	h.stop()
 	h.readFiles()
 	h.note("log", h.logs())
+	h.note("spans", h.spans.Raw())
+	seen := map[string]bool{}
+	for _, s := range h.spans.Spans("") {
+		name, _, _ := strings.Cut(s.Name, " ")
+		seen[s.Service+" "+name] = true
+	}
+	for _, want := range []string{"doorstep-ingest send", "doorstep-console POST", "doorstep-matcher process", "doorstep-sender POST"} {
+		if !seen[want] {
+			h.t.Errorf("no span of %s: %v", want, seen)
+		}
+	}
 }
 
 // topics reads every record of every topic, as bytes.

@@ -14,6 +14,7 @@ type plants struct {
 	platformKey                                  string
 	redisPassword, sqlPassword, smtpPassword     string
 	sealingKey                                   string // base64
+	collectorKey                                 string // in a header to the collector of spans
 	signingSecret                                string // whsec_..., given at registration
 	bearer, apiKey, innocent, basicUser, basicPW string // header values, of which the first is without its scheme
 	urlPath, urlQuery                            string
@@ -52,7 +53,7 @@ func plan(sealed bool) *plants {
 		_, _ = rand.Read(b) // never errs
 	}
 	p := &plants{
-		platformKey: "dsk_" + random(), redisPassword: "pw" + random(), sqlPassword: "pw" + random(), smtpPassword: "pw" + random(),
+		platformKey: "dsk_" + random(), redisPassword: "pw" + random(), sqlPassword: "pw" + random(), smtpPassword: "pw" + random(), collectorKey: random(),
 		sealingKey: base64.StdEncoding.EncodeToString(sealing[:]), signingSecret: "whsec_" + base64.StdEncoding.EncodeToString(secret[:]),
 		bearer: withOdd(), apiKey: withOdd(), innocent: withOdd(), basicUser: "user" + random(), basicPW: "pw:" + random(),
 		urlPath: random(), urlQuery: random(), refusedUserinfo: random(),
@@ -69,6 +70,7 @@ func plan(sealed bool) *plants {
 	p.know("Redis password", p.redisPassword)
 	p.know("PostgreSQL password", p.sqlPassword)
 	p.know("SMTP password", p.smtpPassword)
+	p.know("collector's key", p.collectorKey)
 	p.know("sealing key", string(sealing[:]))
 	p.know("signing secret", string(secret[:]), p.ofWebhook...)
 	p.know("Authorization: Bearer", p.bearer[:26], p.ofWebhook...)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -32,18 +33,20 @@ func processHouse(t *testing.T, p *plants) *house {
 		t.Fatal(err)
 	}
 	prefix := testkit.Prefix(t)
-	h := &house{t: t, p: p, mails: newTellingServer(t), kafka: logAt(servers.Kafka, prefix), keyPrefix: prefix, proxy: map[string]*testkit.Proxy{}}
+	h := &house{t: t, p: p, mails: newTellingServer(t), kafka: logAt(servers.Kafka, prefix), keyPrefix: prefix, proxy: map[string]*testkit.Proxy{}, spans: testkit.NewCollector(t)}
 	servers.Redis = h.redisUser(servers.Redis)
 	servers.Postgres = h.postgresUser(servers.Postgres)
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	c, err := cluster.Start(ctx, cluster.Config{Program: bin, Dir: dir, Servers: servers, Key: p.platformKey, Env: map[string]string{
+	env := map[string]string{
 		"DOORSTEP_TOPIC_PREFIX": prefix, "DOORSTEP_REDIS_PREFIX": prefix, "DOORSTEP_RETRY_TIERS": tiers, "DOORSTEP_LOG_LEVEL": "debug",
 		"DOORSTEP_ALLOW_NETWORKS": "127.0.0.0/8", "DOORSTEP_ALLOW_HTTP": "true", "DOORSTEP_SMTP_URL": h.smtpURL(),
 		"DOORSTEP_SEALING_KEYS": "k1:" + p.sealingKey, "DOORSTEP_WARN_AFTER": "3", "DOORSTEP_DISABLE_AFTER": "6",
 		"DOORSTEP_PPROF_ADDR": "127.0.0.1:0",
-	}})
+	}
+	maps.Copy(env, h.tracing())
+	c, err := cluster.Start(ctx, cluster.Config{Program: bin, Dir: dir, Servers: servers, Key: p.platformKey, Env: env})
 	stopped := false
 	h.stop = func() {
 		if !stopped {
