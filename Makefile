@@ -23,7 +23,7 @@ EPOCH   = $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 CREATED = $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help build image release demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault away scale acls upgrade api-fuzz hostile chart ci-full alerts
+.PHONY: help build image release demo test test-real test-browser test-containers race lint fmt tidy alone proto bench fault away scale acls upgrade api-fuzz hostile chart chart-pods ci-full alerts
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -112,6 +112,9 @@ chart: ## the Helm chart: lint, what it renders, wrong values; objects against t
 	go -C helm/render test -count=1 ./...
 	go -C helm test -count=1 ./...
 	go -C services/doorstep test -count=1 -run TestChart .
+
+chart-pods: ## the chart's pods as containers: stores, jobs, services, an event delivered; engine and images are made where there are none (root)
+	deploy/images/test pods
 
 ci-full: export TEST_SLOW = 1
 ci-full: lint alone test test-browser race ## all checks, also those too long for every change

@@ -155,7 +155,7 @@ func release(o object) string { return o.Metadata.Labels["app.kubernetes.io/inst
 
 func (c *kubectl) label(selector string) error {
 	want := make(map[string]any)
-	for _, pair := range strings.Split(selector, ",") {
+	for pair := range strings.SplitSeq(selector, ",") {
 		k, v, _ := strings.Cut(pair, "=")
 		want[k] = v
 	}
@@ -243,7 +243,7 @@ func TestCommandsNameWhatThereIs(t *testing.T) {
 			t.Fatal(err)
 		}
 		var known []object
-		for _, golden := range strings.Split(names, ", then ") {
+		for golden := range strings.SplitSeq(names, ", then ") {
 			known = append(known, objects(t, all[golden])...)
 		}
 		for _, command := range commandsOf(string(b)) {
