@@ -27,7 +27,7 @@ const (
 	CodeUnreachable    = "unreachable"        // there is no route to it
 	CodeTLS            = "tls"                // the TLS handshake failed
 	CodeReset          = "connection_reset"   // the receiver closed the connection before the answer's end
-	CodeTimeout        = "timeout"            // connected, but no complete answer in time
+	CodeTimeout        = "timeout"            // connected, but no complete answer in time, or the receiver reads no more
 	CodeProtocol       = "protocol"           // the answer is not HTTP
 	CodeTooLarge       = "response_too_large" // the answer's headers or body are larger than allowed
 	CodeRedirect       = "redirect"           // 3xx
@@ -87,6 +87,9 @@ func explain(out *delivery.Outcome, err error, reused bool) {
 	case errors.Is(err, errFlood):
 		out.ErrorCode = CodeTooLarge
 		out.Error = fmt.Sprintf("the receiver sent over %d KiB on the connection for one attempt; it should send an answer and no more, look for the cause in its log or its proxy's", http2AttemptBytes>>10)
+	case errors.Is(err, errBlocked):
+		out.ErrorCode = CodeTimeout
+		out.Error = "the receiver stopped reading what was sent on its HTTP/2 connection, which was given up with all requests on it; look for the cause in its log or its proxy's"
 	case errors.Is(err, errTurnedAway), tookNone(err):
 		out.ErrorCode = CodeReset
 		out.Error = "the receiver opens HTTP/2 connections but takes no request on them; look for the cause in its log or its proxy's, and at its limit of streams"

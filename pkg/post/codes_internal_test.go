@@ -144,6 +144,7 @@ func TestEveryCodeHasAdvice(t *testing.T) {
 		"alert later":          {explained(&net.OpError{Op: tlsRemote, Err: tls.AlertError(116)}, 0, false), CodeTLS},
 		"long handshake":       {handshake(errFlood), CodeTLS},
 		"flood":                {explained(errFlood, 0, false), CodeTooLarge},
+		"reads no more":        {explained(errBlocked, 0, true), CodeTimeout},
 		"turned away":          {explained(errTurnedAway, 0, false), CodeReset},
 		"stream refused":       {explained(errors.New("stream error: stream ID 1; REFUSED_STREAM; received from peer"), 0, false), CodeReset},
 		"wants HTTP/1.1":       {explained(errors.New("stream error: stream ID 1; HTTP_1_1_REQUIRED; received from peer"), 0, false), CodeReset},

@@ -19,8 +19,12 @@ const (
 	http2AttemptBytes = 512 << 10 // of HTTP/2 for each attempt under way, frames and TLS included
 )
 
-// errFlood is a receiver that sends more than was asked for.
-var errFlood = errors.New("the receiver sends without end")
+var (
+	// errFlood is a receiver that sends more than was asked for.
+	errFlood = errors.New("the receiver sends without end")
+	// errBlocked is a receiver that reads no more of a connection, which was therefore given up with all attempts on it.
+	errBlocked = errors.New("the receiver reads no more")
+)
 
 // conn is a TCP connection that knows how it was opened, and how much more may be read from it.
 //
@@ -34,6 +38,7 @@ type conn struct {
 	left   atomic.Int64 // bytes that may be read
 	nowait atomic.Bool  // reads and writes do what can be done at once
 	writes atomic.Bool  // in Write
+	blocks atomic.Bool  // a Write ran out of time: nothing can be written any more
 	sent   atomic.Bool  // a byte was written since this was last set to false
 
 	mu    sync.Mutex
@@ -76,6 +81,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	if n > 0 {
 		c.sent.Store(true)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.blocks.Store(true)
+	}
 	return n, err
 }
 
@@ -114,6 +122,15 @@ func (c *conn) unblock() {
 	if c.writes.Load() {
 		_ = c.SetWriteDeadline(time.Now().Add(250 * time.Millisecond)) // a closed connection blocks nobody
 	}
+}
+
+// cause is why an attempt on the connection failed with err: once the connection was given up for one attempt, the
+// others on it fail as if the receiver had closed it.
+func (c *conn) cause(err error) error {
+	if err != nil && c.blocks.Load() && !errors.Is(err, errTooLarge) {
+		return errBlocked
+	}
+	return err
 }
 
 // opens says that the handshake is over.

@@ -26,7 +26,7 @@ func (c *Client) over2(ctx context.Context, a *attempt, out *delivery.Outcome) e
 	resp, err := l.http2.RoundTrip(requestOver2(a.target, a.fields, a.body).WithContext(ctx))
 	if err != nil {
 		a.unsent = tookNone(err)
-		return err
+		return l.conn.cause(err)
 	}
 	// An answer may come before the request is completely written.
 	if wrote := wrote.Load(); wrote > 0 {
@@ -37,5 +37,5 @@ func (c *Client) over2(ctx context.Context, a *attempt, out *delivery.Outcome) e
 	}
 	defer resp.Body.Close() // before the end of the body it resets the stream
 	_, err = c.read(resp, a.secrets, out)
-	return err
+	return l.conn.cause(err)
 }

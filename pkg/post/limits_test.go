@@ -1,6 +1,7 @@
 package post_test
 
 import (
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -150,6 +151,32 @@ func TestHTTP2ThatDoesNotRead(t *testing.T) {
 			if out.Phases.Total > 4500*time.Millisecond { // 5 s is how long writes that go nowhere are waited for
 				t.Errorf("it ended after %s", out.Phases.Total)
 			}
+		})
+	}
+	wg.Wait()
+}
+
+// An attempt that gives a connection up takes the others on it with it: they say why, and not that the receiver closed it.
+func TestHTTP2ThatIsGivenUp(t *testing.T) {
+	t.Parallel()
+	authority := hostile.NewAuthority(t)
+	server := authority.Start(t, hostile.Named(t, "HTTP/2: reads no more and drips"))
+	client := newClient(t, func(c *post.Config) { c.RootCAs = authority.Pool() })
+	send := func(timeout time.Duration) delivery.Outcome {
+		return attempt(t, client, post.Request{URL: server.URL, Body: make([]byte, 4<<20), Timeout: timeout})
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { send(2 * time.Second) }) // the one that is answered, and given up
+	testkit.Eventually(t, 2*time.Second, func() error {
+		if server.Connections() == 0 {
+			return errors.New("no connection")
+		}
+		return nil
+	})
+	for range 4 {
+		wg.Go(func() {
+			out := send(4 * time.Second)
+			wantCode(t, out, "timeout")
 		})
 	}
 	wg.Wait()
