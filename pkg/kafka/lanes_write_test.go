@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,8 +25,10 @@ func may(resource kmsg.ACLResourceType, name string, operation kmsg.ACLOperation
 // client.
 func restricted(t *testing.T, beside ...kfake.ACL) (*Lanes, *kgo.Client) {
 	t.Helper()
-	acls := append(beside, may(kmsg.ACLResourceTypeTopic, "lane", kmsg.ACLOperationRead), may(kmsg.ACLResourceTypeTopic, "out", kmsg.ACLOperationDescribe),
-		may(kmsg.ACLResourceTypeGroup, "sender", kmsg.ACLOperationRead))
+	acls := slices.Concat(beside, []kfake.ACL{
+		may(kmsg.ACLResourceTypeTopic, "lane", kmsg.ACLOperationRead), may(kmsg.ACLResourceTypeTopic, "out", kmsg.ACLOperationDescribe),
+		may(kmsg.ACLResourceTypeGroup, "sender", kmsg.ACLOperationRead),
+	})
 	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.EnableACLs(), kfake.SeedTopics(1, "lane", "out"),
 		kfake.Superuser("PLAIN", "admin", "secret of admin"), kfake.User("PLAIN", "sender", "secret of sender", acls...))
 	if err != nil {
