@@ -411,6 +411,16 @@ func http2Bad() []Kind {
 			})
 		})},
 		{"HTTP/2: is HTTP/1", protocol, 0, "HTTP/2", Nothing, raw2(func(c net.Conn) {
+			if _, err := io.CopyN(io.Discard, c, int64(len(http2.ClientPreface))); err != nil {
+				return
+			}
+			for r := http2.NewFramer(nil, c); ; { // before a request is there, the client may not get as far as one
+				if frame, err := r.ReadFrame(); err != nil {
+					return
+				} else if frame.Header().Type == http2.FrameHeaders {
+					break
+				}
+			}
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 			hang(c)
 		})},
