@@ -84,3 +84,32 @@ func TestLimits(t *testing.T) {
 		t.Errorf("freeDisk = %d, %v", free, err)
 	}
 }
+
+// A stop within the first second notes what is there, as the keeping of each second would have.
+func TestAStopNotesWhatIsThere(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), Log: true, LogMaxBytes: MinLogMaxBytes, SQL: true}
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	createTopic(t, client(t, s.Brokers()), "events", nil)
+	for _, path := range []string{s.SQLPath(), s.HistoryPath()} {
+		if err := os.WriteFile(path, []byte("a database"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	if _, err := os.Stat(topicsCopy(cfg.Dir)); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(cfg.Dir, "doorstep.db")); err != nil {
+		t.Fatal(err)
+	}
+	s, err = Open(t.Context(), cfg)
+	if err == nil {
+		s.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "doorstep.db is missing or empty") {
+		t.Errorf("it is opened without its database: %v", err)
+	}
+}

@@ -250,6 +250,9 @@ func (s *Servers) Err() error {
 // Close writes down the log's state, ends the stores and frees the data directory.
 func (s *Servers) Close() {
 	s.closeOnce.Do(func() {
+		if s.dir != nil && s.cfg.SQL {
+			_ = noteDatabases(s.cfg.Dir) // who stops in the first second has noted nothing yet
+		}
 		if s.log != nil {
 			s.log.close()
 		}
