@@ -175,8 +175,7 @@ func TestHTTP2ThatIsGivenUp(t *testing.T) {
 	})
 	for range 4 {
 		wg.Go(func() {
-			out := send(4 * time.Second)
-			wantCode(t, out, "timeout")
+			wantCode(t, send(4*time.Second), post.CodeTimeout)
 		})
 	}
 	wg.Wait()

@@ -64,12 +64,9 @@ func (s *Service) routeAuditLog(api huma.API) {
 
 func (s *Service) listAuditLog(ctx context.Context, in *auditListInput) (*output[[]AuditEntry], error) {
 	c := callerOf(ctx)
-	of := c.Tenant
-	if in.Platform {
-		if err := platformOnly(c); err != nil {
-			return nil, err
-		}
-		of = ""
+	of, err := c.asks(in.Platform)
+	if err != nil {
+		return nil, err
 	}
 	store, err := s.sql()
 	if err != nil {

@@ -95,14 +95,18 @@ func platformOnly(c caller) error {
 	return nil
 }
 
+// asks is whose rows a list is to have: the tenant's, or "" for the platform's own, which are for its keys.
+func (c caller) asks(platform bool) (tenantID string, err error) {
+	if !platform {
+		return c.Tenant, nil
+	}
+	return "", platformOnly(c)
+}
+
 func (s *Service) listKeys(ctx context.Context, in *keyListInput) (*output[[]Key], error) {
-	c := callerOf(ctx)
-	of := c.Tenant
-	if in.Platform {
-		if err := platformOnly(c); err != nil {
-			return nil, err
-		}
-		of = ""
+	of, err := callerOf(ctx).asks(in.Platform)
+	if err != nil {
+		return nil, err
 	}
 	store, err := s.sql()
 	if err != nil {
