@@ -90,9 +90,12 @@ func TestRecoverSendsOnce(t *testing.T) {
 	if len(deliveries) == 0 {
 		t.Fatal("no deliveries are listed")
 	}
-	if status := w.rest(http.MethodGet, "explain?event="+deliveries[0].EventID+"&webhook="+h.ID, nil, &x); status != http.StatusOK || x.Verdict != "delivered" {
-		t.Errorf("explain: %d %+v", status, x)
-	}
+	testkit.Eventually(t, patience, func() error { // the history follows the log
+		if status := w.rest(http.MethodGet, "explain?event="+deliveries[0].EventID+"&webhook="+h.ID, nil, &x); status != http.StatusOK || x.Verdict != "delivered" {
+			return fmt.Errorf("explain: %d %+v", status, x)
+		}
+		return nil
+	})
 }
 
 // tried waits until so many attempts of a webhook stand in the log.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -14,7 +15,6 @@ import (
 	"net/http/cookiejar"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/grpc/metadata"
@@ -74,7 +74,7 @@ func drive(h *house) {
 	d.people()
 	d.register()
 	d.follow()
-	time.Sleep(time.Second) // a change is in force within a second
+	d.inForce()
 	events := d.publish()
 	d.misuse()
 	d.misuseStreams()
@@ -86,6 +86,22 @@ func drive(h *house) {
 	d.look(events)
 	d.tail()
 	<-d.tailEnded
+}
+
+// inForce returns when every change made before it is in force: a webhook that is made last is.
+func (d *driven) inForce() {
+	d.t.Helper()
+	kind := "probe." + strings.ToLower(random())
+	d.must(http.StatusCreated, http.MethodPost, "webhooks", map[string]any{"url": d.receiver.URL + "/" + kind, "event_types": []string{kind}}, nil)
+	testkit.Eventually(d.t, patience, func() error {
+		if status := d.api(http.MethodPost, "events", map[string]any{"type": kind}, nil); status != http.StatusAccepted {
+			return fmt.Errorf("publish: %d", status)
+		}
+		if len(d.receiver.RequestsTo("/"+kind)) == 0 {
+			return errors.New("what was changed is not in force")
+		}
+		return nil
+	})
 }
 
 // people makes keys, an administrator and a tenant.

@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/metadata"
 
@@ -108,7 +107,7 @@ func (d *driven) keep() {
 	d.t.Helper()
 	kept, ok := d.hooks["kept"].ID, d.hooks["ok"].ID
 	d.must(http.StatusOK, http.MethodPost, "webhooks/"+kept+"/pause", nil, nil)
-	time.Sleep(time.Second) // a change is in force within a second
+	d.inForce()
 	ctx := metadata.AppendToOutgoingContext(d.t.Context(), "authorization", "Bearer "+d.key)
 	for range 2 {
 		if _, err := pb.NewIngestServiceClient(d.grpc).Publish(ctx, &pb.PublishRequest{Event: &pb.Event{Type: "kept.now", Data: fmt.Appendf(nil, "%q", d.p.data)}}); err != nil {
@@ -162,8 +161,10 @@ func (d *driven) storesAway() {
 		proxy.Heal()
 	}
 	testkit.Eventually(d.t, patience, func() error {
-		if status := d.api(http.MethodGet, "webhooks", nil, nil); status != http.StatusOK {
-			return fmt.Errorf("webhooks: %d", status)
+		for _, path := range []string{"webhooks", "deliveries"} { // each of its own tables
+			if status := d.api(http.MethodGet, path, nil, nil); status != http.StatusOK {
+				return fmt.Errorf("%s: %d", path, status)
+			}
 		}
 		return nil
 	})

@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/grpc/metadata"
 
-	"github.com/doorstep-dev/doorstep/pkg/delivery"
 	"github.com/doorstep-dev/doorstep/pkg/testkit"
 	pb "github.com/doorstep-dev/doorstep/proto/doorstep/v1"
 )
@@ -76,8 +75,7 @@ func TestAnEventsTraceFromPublishToPost(t *testing.T) {
 	event := w.publishWithin(parent, &pb.Event{
 		Type: "card.updated", Data: []byte(`{"a":"hidden-in-data"}`), Attributes: map[string]string{"colour": "hidden-in-attribute"},
 	})
-	attempts := w.settled(again, 2, delivery.Delivered)
-	if status := w.rest(http.MethodPost, "deliveries/"+attempts[0].DeliveryID+"/resend", nil, nil); status != http.StatusAccepted {
+	if status := w.rest(http.MethodPost, "deliveries/"+w.recordedFor(event, again, "delivered")+"/resend", nil, nil); status != http.StatusAccepted {
 		t.Fatalf("resend: %d", status)
 	}
 	spans := spansOf(t, c, trace, 7)

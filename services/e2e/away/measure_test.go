@@ -26,6 +26,8 @@ const (
 	restOld flow = "REST history" // reads that need the history
 )
 
+func flows() []flow { return []flow{publish, post, disable, mail, record, rest, restLog, restOld} }
+
 // current is how far behind the history may be and still be called current.
 const current = 3 * time.Second
 
