@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	readRecordTimeout = 5 * time.Second
-	retentionTimeout  = 2 * time.Second
-	retentionFor      = time.Minute // that a topic's retention is remembered
+	// logTime bounds what a request asks of the log at once: less than workTime, so that it can be said which store is away.
+	logTime          = 3 * time.Second
+	retentionTimeout = 2 * time.Second
+	retentionFor     = time.Minute // that a topic's retention is remembered
 )
 
 // errGone says that the log does not hold a record any more.
@@ -43,7 +44,7 @@ type retention struct {
 
 // read is the record at a position. It errs with errGone, or with a problem if the log is away.
 func (p *payloads) read(ctx context.Context, at delivery.Position) (*kgo.Record, error) {
-	within, cancel := context.WithTimeout(ctx, readRecordTimeout)
+	within, cancel := context.WithTimeout(ctx, logTime)
 	defer cancel()
 	records, err := p.reader.ReadAt(within, []delivery.Position{at})
 	if err != nil {
@@ -60,7 +61,7 @@ func (p *payloads) readAll(ctx context.Context, at []delivery.Position) (map[del
 	if len(at) == 0 {
 		return nil, nil
 	}
-	within, cancel := context.WithTimeout(ctx, readRecordTimeout)
+	within, cancel := context.WithTimeout(ctx, logTime)
 	defer cancel()
 	records, err := p.reader.ReadAt(within, at)
 	if err != nil {

@@ -217,9 +217,9 @@ func (s *Service) sendable(w webhook.Webhook, kind sqlstore.JobKind) error {
 
 // endsNow are where `deliveries.suspended` and `deliveries` end now.
 func (s *Service) endsNow(ctx context.Context) (suspended, runs map[int32]int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, readRecordTimeout)
+	within, cancel := context.WithTimeout(ctx, logTime)
 	defer cancel()
-	ends, err := s.payloads.reader.Ends(ctx, s.topics.Suspended, s.topics.Deliveries)
+	ends, err := s.payloads.reader.Ends(within, s.topics.Suspended, s.topics.Deliveries)
 	if err != nil {
 		return nil, nil, s.logAway(ctx, "a job is not begun", err)
 	}

@@ -120,10 +120,15 @@ func (s *Service) unavailable(ctx context.Context, err error) *Problem {
 	return newProblem(http.StatusServiceUnavailable, "the request could not be carried out; try again later")
 }
 
-// logAway is the answer where the log does not do in time what it was asked.
+// logAway is the answer where the log does not do in time what it was asked, within the request's own time, which is ctx's.
+// Where that is over, the log may have been asked too late: a request asks the database first.
 func (s *Service) logAway(ctx context.Context, what string, err error) *Problem {
-	s.seldom.Warn(ctx, s.log, what+": the log cannot be reached", "request_id", requestID(ctx), "error", err)
-	return newProblem(http.StatusServiceUnavailable, "the log cannot be reached; try again")
+	why := "the log cannot be reached"
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		why = "the database and the log did not both answer in time"
+	}
+	s.seldom.Warn(ctx, s.log, what+": "+why, "request_id", requestID(ctx), "error", err)
+	return newProblem(http.StatusServiceUnavailable, why+"; try again")
 }
 
 // unknownParameter is what huma says of a query parameter that an operation does not have.

@@ -33,8 +33,6 @@ const (
 	heartbeat = 15 * time.Second
 	// tailBytes bounds what is read ahead for a client, of each broker.
 	tailBytes = 1 << 20
-	// tailStart bounds how long a tail waits for the log before it begins.
-	tailStart = workTime
 )
 
 // TailedAttempt is an attempt as it is made.
@@ -136,7 +134,7 @@ func (s *Service) tail(ctx context.Context, in *tailInput) (*huma.StreamResponse
 
 // follow is a client that reads a topic from its end on.
 func (s *Service) follow(ctx context.Context, topic string) (*kgo.Client, error) {
-	ctx, cancel := context.WithTimeout(ctx, tailStart)
+	within, cancel := context.WithTimeout(ctx, logTime)
 	defer cancel()
 	client, err := s.cfg.Kafka.NewClient("console-tail", s.log, kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxBytes(tailBytes), kgo.FetchMaxPartitionBytes(tailBytes), kgo.MaxConcurrentFetches(1),
@@ -144,7 +142,7 @@ func (s *Service) follow(ctx context.Context, topic string) (*kgo.Client, error)
 	if err != nil {
 		return nil, err
 	}
-	ends, err := kafka.NewAdmin(client).CommittedOffsets(ctx, topic)
+	ends, err := kafka.NewAdmin(client).CommittedOffsets(within, topic)
 	if err = errors.Join(err, ends.Error()); err != nil {
 		client.Close()
 		return nil, s.logAway(ctx, "attempts are not followed", err)

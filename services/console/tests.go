@@ -260,7 +260,9 @@ func (s *Service) written(ctx context.Context, store *sqlstore.Store, id string)
 			return delivery.Position{}, newProblem(http.StatusServiceUnavailable, "the last change of the webhook is not on the log yet; try again")
 		}
 	}
-	ends, err := kafka.NewAdmin(s.publisher.Client()).CommittedOffsets(ctx, s.topics.Webhooks)
+	within, cancel := context.WithTimeout(ctx, logTime)
+	defer cancel()
+	ends, err := kafka.NewAdmin(s.publisher.Client()).CommittedOffsets(within, s.topics.Webhooks)
 	if err == nil {
 		err = ends.Error()
 	}
