@@ -15,9 +15,11 @@ import (
 )
 
 // Each runs a test on every database that there is: SQLite in a file of its own, and PostgreSQL in a
-// schema of its own where TEST_POSTGRES holds a URL.
+// schema of its own where TEST_POSTGRES holds a URL. TEST_REQUIRE_REAL=1 leaves SQLite to the tests on embedded servers.
 func Each(t *testing.T, test func(t *testing.T, cfg sqldb.Config)) {
-	t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	if os.Getenv("TEST_REQUIRE_REAL") != "1" {
+		t.Run("sqlite", func(t *testing.T) { test(t, SQLite(t)) })
+	}
 	t.Run("postgres", func(t *testing.T) { test(t, Postgres(t)) })
 }
 
