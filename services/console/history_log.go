@@ -17,7 +17,7 @@ import (
 
 const (
 	// logTime bounds what a request asks of the log at once: less than workTime, so that it can be said which store is away.
-	logTime          = 3 * time.Second
+	logTime          = 4 * time.Second
 	retentionTimeout = 2 * time.Second
 	retentionFor     = time.Minute // that a topic's retention is remembered
 )
