@@ -11,10 +11,9 @@ LDFLAGS := -X github.com/doorstep-dev/doorstep/pkg/obs.version=$(VERSION)
 UNCACHED := ./pkg/archtest ./services/e2e/...
 
 # Packages whose tests know real servers: they run on those that the environment names, else on embedded ones.
-# The longest are first.
-REAL := ./services/console ./services/e2e ./pkg/kafka ./pkg/sqlstore ./services/recorder ./services/sender ./pkg/sqlhistory ./services/notifier \
-	./services/doorstep ./services/e2e/scale ./services/matcher ./services/ingest ./services/e2e/observe ./pkg/publish ./pkg/sqldb ./pkg/redisstate \
-	./pkg/registry ./pkg/mail ./pkg/testkit
+# The longest is first.
+REAL := ./services/console ./pkg/testkit ./pkg/kafka ./pkg/redisstate ./pkg/sqldb ./pkg/sqlstore ./pkg/sqlhistory ./pkg/registry ./pkg/publish ./pkg/mail \
+	./services/ingest ./services/matcher ./services/sender ./services/recorder ./services/notifier ./services/doorstep ./services/e2e ./services/e2e/observe ./services/e2e/scale
 
 # The image: its name, the engine (podman does as well), and the two images it is made of, if not the Dockerfile's own.
 DOCKER ?= docker
