@@ -91,9 +91,9 @@ func (p *payloads) retentionOf(ctx context.Context, topic string) string {
 	if asked && now.Sub(was.askedAt) < retentionFor {
 		return was.words
 	}
-	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
+	within, cancel := context.WithTimeout(ctx, retentionTimeout)
 	defer cancel()
-	configs, err := p.admin.TopicSettings(ctx, topic)
+	configs, err := p.admin.TopicSettings(within, topic)
 	if err != nil {
 		_ = p.away(ctx, "a topic's retention is not known", err)
 		return was.words
