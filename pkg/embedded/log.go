@@ -130,7 +130,7 @@ func (l *logServer) close() {
 	if end, err := l.ends(ctx); err == nil {
 		_ = writeWatermarks(l.dir, end) // for want of it the next start knows less
 	}
-	_ = l.noteTopics()
+	_ = l.noteTopics() // for want of it the copy is as old as the last second's
 	_ = l.notePlaces(ctx)
 	l.client.Close()
 	l.cluster.Close()
